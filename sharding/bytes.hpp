@@ -1,0 +1,91 @@
+// Writes and reads numbers and strings as bytes: little-endian, lengths first, every read checked against the end.
+#pragma once
+#include "catga/sharding/ids.hpp"
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace catga {
+
+/// Appends to a string it does not own.
+class ByteWriter {
+ public:
+  explicit ByteWriter(std::string& out) : out_(out) {}
+  void u8(std::uint8_t value) { out_.push_back(static_cast<char>(value)); }
+  void u16(std::uint16_t value) { number(value, 2); }
+  void u32(std::uint32_t value) { number(value, 4); }
+  void u64(std::uint64_t value) { number(value, 8); }
+  void i64(std::int64_t value) { number(static_cast<std::uint64_t>(value), 8); }
+  template <class Tag>
+  void id(const WideId<Tag>& value) {
+    u64(value.high);
+    u64(value.low);
+  }
+  /// At most 4 GiB.
+  void text(std::string_view value) {
+    u32(static_cast<std::uint32_t>(value.size()));
+    out_.append(value);
+  }
+  void entity(const EntityId& value) {
+    text(value.kind);
+    text(value.key);
+  }
+
+ private:
+  void number(std::uint64_t value, int bytes) {
+    for (int i = 0; i < bytes; ++i) out_.push_back(static_cast<char>(value >> (8 * i)));
+  }
+  std::string& out_;
+};
+
+/// Reads what ByteWriter wrote. After the first read beyond the end ok() is false and all reads give zeros and empty
+/// strings: check once, at the end.
+class ByteReader {
+ public:
+  explicit ByteReader(std::string_view bytes) : rest_(bytes) {}
+  std::uint8_t u8() { return static_cast<std::uint8_t>(number(1)); }
+  std::uint16_t u16() { return static_cast<std::uint16_t>(number(2)); }
+  std::uint32_t u32() { return static_cast<std::uint32_t>(number(4)); }
+  std::uint64_t u64() { return number(8); }
+  std::int64_t i64() { return static_cast<std::int64_t>(number(8)); }
+  template <class Wide>
+  Wide id() {
+    Wide value;
+    value.high = u64();
+    value.low = u64();
+    return value;
+  }
+  /// A view into the bytes being read.
+  std::string_view text() { return take(u32()); }
+  EntityId entity() {
+    std::string kind{text()};
+    return {std::move(kind), std::string{text()}};
+  }
+  std::string_view take(std::size_t size) {
+    if (size > rest_.size()) {
+      ok_ = false;
+      rest_ = {};
+      return {};
+    }
+    const std::string_view taken = rest_.substr(0, size);
+    rest_.remove_prefix(size);
+    return taken;
+  }
+  bool ok() const { return ok_; }
+  bool at_end() const { return rest_.empty(); }
+  std::size_t left() const { return rest_.size(); }
+
+ private:
+  std::uint64_t number(std::size_t bytes) {
+    const std::string_view taken = take(bytes);
+    std::uint64_t value = 0;
+    for (std::size_t i = taken.size(); i-- > 0;)
+      value = value << 8 | static_cast<unsigned char>(taken[i]);
+    return value;
+  }
+  std::string_view rest_;
+  bool ok_ = true;
+};
+
+}  // namespace catga
