@@ -1,0 +1,768 @@
+// The life of a node among nodes, decided.
+#include "catga/sharding/membership.hpp"
+
+#include "catga/sharding/watchers.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <utility>
+
+namespace catga::membership {
+namespace {
+
+constexpr std::size_t proof_members = 3;
+constexpr int exit_unavailable = 69;
+constexpr int exit_configuration = 78;
+constexpr std::int64_t nats_slow = 100, redis_slow = 200,
+                       timer_slow = 100;  // ms: reasons to doubt oneself
+constexpr std::size_t self_pings_kept = 16;
+constexpr std::int64_t vote_again = 250, brake_again = 500;
+
+std::uint64_t next_random(std::uint64_t& seed) {  // splitmix64: enough to spread choices
+  std::uint64_t z = (seed += 0x9e3779b97f4a7c15ULL);
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+  return z ^ (z >> 31);
+}
+
+// Whether a watched node shows signs of having ended, and which.
+std::optional<Evidence> evidence_against(const Membership& node, const Watched& watch,
+                                         std::int64_t now) {
+  const std::int64_t age = now - watch.life;
+  if (age <= node.times.late) return std::nullopt;
+  // A node that changes its NATS server is without subscriptions for a moment, so the server's word
+  // alone is not enough.
+  if (watch.nobody) return Evidence::no_responders;
+  const QuietLimits limits{node.times.quiet, node.times.quiet_most};
+  if (age > quiet_limit(watch.rhythm.mean(), watch.rhythm.deviation(), score(node, now), limits))
+    return Evidence::quiet;
+  return std::nullopt;
+}
+
+// `view` with one row replaced, added or (empty row) removed; none if the row cannot be read.
+std::shared_ptr<const MembershipView> with_row(const MembershipView& view, ViewVersion after,
+                                               Incarnation about, const std::string& row) {
+  auto next = std::make_shared<MembershipView>(view);
+  next->version = after;
+  std::erase_if(next->members, [&](const Member& member) { return member.incarnation == about; });
+  if (row.empty()) return next;
+  auto member = parse_row(about, row);
+  if (!member.ok()) return nullptr;
+  const auto place = std::lower_bound(
+      next->members.begin(), next->members.end(), about,
+      [](const Member& one, Incarnation wanted) { return one.incarnation < wanted; });
+  next->members.insert(place, std::move(*member));
+  return next;
+}
+
+// The message that tells others of a new view: the row, if exactly one differs, else only that
+// there is one.
+Frame view_frame(const MembershipView* before, const MembershipView& after) {
+  Frame frame;
+  frame.type = Frame::Type::view;
+  frame.view = after.version;
+  if (before == nullptr) return frame;
+  std::vector<std::pair<Incarnation, std::string>> differ;
+  for (const Member& member : after.members) {
+    const Member* old = before->find(member.incarnation);
+    if (old == nullptr || !(*old == member))
+      differ.emplace_back(member.incarnation, row_of(member));
+  }
+  for (const Member& member : before->members)
+    if (after.find(member.incarnation) == nullptr) differ.emplace_back(member.incarnation, "");
+  if (differ.size() != 1) return frame;
+  frame.before = before->version;
+  frame.about = differ.front().first;
+  frame.row = std::move(differ.front().second);
+  return frame;
+}
+
+// One step: the event first, then everything that is due.
+class Stepper {
+ public:
+  Stepper(Membership& node, std::int64_t now) : node_(node), now_(now) {}
+
+  void on(const Begin&);
+  void on(const Tick&);
+  void on(const Heard& event);
+  void on(const SignOfLife& event);
+  void on(const NoResponders& event);
+  void on(const NatsBack&);
+  void on(const NatsLost& event);
+  void on(const Leave&);
+  void on(const Gone&) { node_.wish = NextState::gone; }
+  void on(const JoinAnswer& event);
+  void on(const RenewAnswer& event);
+  void on(const StateAnswer& event);
+  void on(const EvictAnswer& event);
+  void on(const ReapAnswer& event);
+  void on(const ViewAnswer& event);
+  void on(const SessionsAnswer& event);
+
+  void proceed();
+  std::vector<Action> take() { return std::move(actions_); }
+
+ private:
+  template <class One>
+  void act(One action) {
+    actions_.push_back(Action(std::move(action)));
+  }
+  bool due(std::int64_t time) const { return now_ >= time; }
+  bool may_ask(const Ask& ask) const { return !ask.open && due(ask.due); }
+  void asked(Ask& ask) {
+    ask.open = true;
+    ask.sent = now_;
+  }
+  ViewVersion version() const { return node_.view ? node_.view->version : ViewVersion{}; }
+  Watched* watch_of(Incarnation node) {
+    const auto found = node_.watched.find(node);
+    return found == node_.watched.end() ? nullptr : &found->second;
+  }
+  Frame frame(Frame::Type type) const {
+    Frame out;
+    out.type = type;
+    out.from = node_.self;
+    out.view = version();
+    return out;
+  }
+
+  // What an answer, or its absence, says about the link to Redis.
+  template <class Value>
+  bool answered(Ask* ask, const Answer<Value>& answer) {
+    if (ask != nullptr) ask->open = false;
+    set_redis(answer.answered);
+    if (!answer.answered) {
+      node_.trouble = answer.trouble;
+      if (ask != nullptr) ask->due = now_ + node_.times.retry;
+    }
+    return answer.answered;
+  }
+  void set_redis(bool there) {
+    if (std::exchange(node_.redis, there) != there) act(Links{node_.nats, node_.redis});
+  }
+
+  void joined(const JoinReply& reply);
+  void extend_session(std::int64_t sent);
+  void session_over();
+  void name_taken(Incarnation holder);
+  void refuse(std::string why, int exit_code);
+  void refuse_impatiently();
+  void leave_now();
+
+  void adopt(std::shared_ptr<const MembershipView> view, bool rolled_back);
+  void rewatch();
+  void heard_version(ViewVersion seen);
+  void want_read(bool announce) {
+    node_.read_wanted = true;
+    node_.announce = node_.announce || announce;
+  }
+
+  void life_of(Incarnation node);
+  void heard_heartbeat(const Frame& frame);
+  void heard_ping(const Frame& frame);
+  void heard_suspect(const Frame& frame);
+  void heard_view(const Frame& frame);
+  void heard_self(const Frame& frame);
+  void probe(Incarnation target, Watched& watch);
+  void vote(Incarnation target, Watched& watch, Evidence evidence);
+  ProofOf* proof_of(Incarnation node) {
+    const auto found = node_.proof.find(node);
+    return found == node_.proof.end() ? nullptr : &found->second;
+  }
+  void reset_proof() {
+    node_.proven = false;
+    node_.proof.clear();
+    node_.proof_due = now_;
+  }
+
+  void lose_patience();
+  void check_deadline();
+  void check_nats();
+  void join_if_due();
+  void renew_if_due();
+  void state_if_due();
+  void prove_if_due();
+  bool proof_complete(std::size_t others) const;
+  void read_if_wanted();
+  void beat_if_due();
+  void detect_if_due();
+
+  Membership& node_;
+  const std::int64_t now_;
+  std::vector<Action> actions_;
+};
+
+// ---- events from this node itself ----
+
+void Stepper::on(const Begin&) {
+  assert(!node_.begun && node_.self);
+  node_.begun = true;
+  node_.begun_at = node_.last_tick = now_;
+}
+
+void Stepper::on(const Tick&) {
+  if (now_ - node_.last_tick > node_.times.tick + timer_slow) node_.doubts.timers = now_;
+  node_.last_tick = now_;
+}
+
+void Stepper::on(const NatsBack&) {
+  if (std::exchange(node_.nats, true)) return;
+  // What was on the way is lost: what comes back from before says nothing about the link.
+  node_.self_pings.clear();
+  node_.heartbeat_due = now_;
+  if (!node_.proven) reset_proof();
+  act(Links{node_.nats, node_.redis});
+}
+
+void Stepper::on(const NatsLost& event) {
+  node_.trouble = event.why;
+  if (!std::exchange(node_.nats, false)) return;
+  node_.nats_lost = now_;
+  act(Links{node_.nats, node_.redis});
+}
+
+void Stepper::on(const Leave&) {
+  if (node_.wish == NextState::up) node_.wish = NextState::leaving;
+}
+
+// ---- what others say ----
+
+void Stepper::on(const Heard& event) {
+  const Frame& heard = event.frame;
+  if (heard.from == node_.self) return heard_self(heard);
+  life_of(heard.from);
+  if (heard.type == Frame::Type::view) return heard_view(heard);
+  heard_version(heard.view);
+  if (!node_.joined) return;
+  switch (heard.type) {
+    case Frame::Type::heartbeat:
+      return heard_heartbeat(heard);
+    case Frame::Type::ping:
+      return heard_ping(heard);
+    case Frame::Type::suspect:
+      return heard_suspect(heard);
+    case Frame::Type::pong:
+      if (ProofOf* proof = proof_of(heard.from)) proof->answered = true;
+      return;
+    case Frame::Type::ack:
+    case Frame::Type::refute:
+    case Frame::Type::view:
+      return;  // the sign of life was all
+  }
+}
+
+void Stepper::on(const SignOfLife& event) {
+  life_of(event.from);
+  heard_version(event.seen);
+}
+
+void Stepper::on(const NoResponders& event) {
+  if (ProofOf* proof = proof_of(event.node)) proof->nobody = true;
+  Watched* watch = watch_of(event.node);
+  if (watch == nullptr) return;
+  watch->nobody = true;
+  node_.detect_due = now_;
+}
+
+void Stepper::heard_self(const Frame& frame) {
+  if (frame.type != Frame::Type::ping) return;
+  const auto sent = node_.self_pings.find(frame.number);
+  if (sent == node_.self_pings.end()) return;
+  node_.self_heard = std::max(node_.self_heard, sent->second);
+  if (now_ - sent->second > nats_slow) node_.doubts.nats = now_;
+  node_.self_pings.erase(sent);
+}
+
+// Whatever a node sends shows that it lives; a vote against it is taken back.
+void Stepper::life_of(Incarnation node) {
+  Watched* watch = watch_of(node);
+  if (watch == nullptr) return;
+  watch->life = now_;
+  watch->probed = 0;
+  watch->nobody = false;
+  if (!std::exchange(watch->voted, false)) return;
+  act(AskWithdraw{node_.self, node});
+}
+
+void Stepper::heard_heartbeat(const Frame& heard) {
+  Frame reply = frame(Frame::Type::ack);
+  reply.number = heard.number;
+  act(Send{heard.from, std::move(reply)});
+  Watched* watch = watch_of(heard.from);
+  if (watch == nullptr || heard.number <= watch->number) return;
+  watch->number = heard.number;
+  watch->rhythm.heard(now_);
+  watch->knows = watch->knows || heard.view >= watch->since_view;
+}
+
+void Stepper::heard_ping(const Frame& heard) {
+  Frame reply = frame(Frame::Type::pong);
+  reply.number = heard.number;
+  act(Send{heard.from, std::move(reply)});
+  if (heard.ping_back) act(Send{heard.from, frame(Frame::Type::ping)});
+  if (ProofOf* proof = proof_of(heard.from)) proof->asked = true;
+}
+
+void Stepper::heard_suspect(const Frame& heard) {
+  if (heard.about == node_.self) {
+    Frame refute = frame(Frame::Type::refute);
+    refute.number = node_.number;
+    act(Send{heard.from, refute});
+    for (const Incarnation watcher : node_.watchers)
+      if (watcher != heard.from) act(Send{watcher, refute});
+    return;
+  }
+  Watched* watch = watch_of(heard.about);
+  if (watch != nullptr && watch->probed == 0 && now_ - watch->life > node_.times.heartbeat)
+    probe(heard.about, *watch);
+}
+
+void Stepper::heard_view(const Frame& heard) {
+  if (heard.view <= version()) return;
+  // Our own end is believed of Redis only, and a row we cannot place is read there too.
+  const bool fits = node_.view && heard.before == version() && heard.about &&
+                    !(heard.about == node_.self && heard.row.empty());
+  auto next = fits ? with_row(*node_.view, heard.view, heard.about, heard.row) : nullptr;
+  if (next == nullptr) return heard_version(heard.view);
+  adopt(std::move(next), false);
+}
+
+void Stepper::heard_version(ViewVersion seen) {
+  node_.hearsay = std::max(node_.hearsay, seen);
+  if (node_.joined && seen > version() && seen > node_.disbelieved) want_read(false);
+}
+
+// ---- what Redis says ----
+
+void Stepper::on(const JoinAnswer& event) {
+  if (event.self != node_.self || node_.joined || node_.over) return;
+  if (!answered(&node_.join, event.answer)) return;
+  const JoinReply& reply = event.answer.value;
+  switch (reply.outcome) {
+    case JoinReply::Outcome::ok:
+      return joined(reply);
+    case JoinReply::Outcome::refused:
+      return refuse(reply.why, exit_configuration);
+    // An earlier copy of this JOIN came through, its answer was lost and its session has expired
+    // since.
+    case JoinReply::Outcome::spent:
+      return session_over();
+    case JoinReply::Outcome::name:
+      return name_taken(reply.holder);
+  }
+}
+
+// The holder may be our own former life, or a node that has just died: REAP will show. A living one
+// keeps it.
+void Stepper::name_taken(Incarnation holder) {
+  node_.in_the_way = holder;
+  node_.join.due = now_ + node_.times.retry;
+  node_.trouble = "the name " + node_.name + " is in use by a living node (incarnation " +
+                  text_of(holder) + "): stop that node, or give this one another node.id";
+  if (!node_.name_taken_at) node_.name_taken_at = now_;
+  if (now_ - *node_.name_taken_at > node_.times.patience) refuse_impatiently();
+}
+
+void Stepper::joined(const JoinReply& reply) {
+  node_.joined = node_.ever_joined = true;
+  node_.cluster_id = reply.cluster_id;
+  node_.in_the_way = {};
+  node_.name_taken_at.reset();
+  node_.trouble.clear();
+  node_.row = MemberState::warm;
+  node_.renew = Ask{.due = now_};  // at once: it brings the time of the cluster
+  node_.state = Ask{.due = now_};
+  node_.heartbeat_due = node_.detect_due = now_;
+  reset_proof();
+  extend_session(node_.join.sent);
+  auto view = std::make_shared<const MembershipView>(reply.view);
+  Frame news = view_frame(node_.view.get(), *view);
+  news.from = node_.self;
+  adopt(std::move(view), reply.view.version < node_.version_at_join);
+  if (node_.joined) act(Publish{std::move(news)});
+}
+
+void Stepper::on(const RenewAnswer& event) {
+  if (event.self != node_.self || !node_.joined) return;
+  if (!answered(&node_.renew, event.answer)) return;
+  const RenewReply& reply = event.answer.value;
+  if (!reply.alive) return session_over();
+  if (now_ - node_.renew.sent > redis_slow) node_.doubts.redis = now_;
+  if (reply.votes >= 2) node_.doubts.accused = now_;
+  node_.renew.due = node_.renew.sent + node_.times.session_renew;
+  extend_session(node_.renew.sent);
+  if (reply.version < node_.version_at_renew) want_read(false);  // Redis has lost writes
+  heard_version(reply.version);
+}
+
+void Stepper::on(const StateAnswer& event) {
+  if (event.self != node_.self || !node_.joined) return;
+  if (!answered(&node_.state, event.answer)) return;
+  const StateReply& reply = event.answer.value;
+  switch (reply.outcome) {
+    case StateReply::Outcome::no_session:
+      return session_over();
+    case StateReply::Outcome::name:
+      act(AskReap{reply.holder});
+      node_.state.due = now_ + node_.times.retry;
+      return;
+    case StateReply::Outcome::bad:
+      node_.state.due = now_ + node_.times.retry;
+      return want_read(false);
+    case StateReply::Outcome::ok:
+      break;
+  }
+  want_read(true);
+  if (event.wanted == NextState::gone) return leave_now();
+  node_.row = event.wanted == NextState::up ? MemberState::up : MemberState::leaving;
+}
+
+void Stepper::on(const EvictAnswer& event) {
+  if (event.self != node_.self) return;
+  const bool came = answered(nullptr, event.answer);
+  const EvictReply reply = event.answer.value;
+  Watched* watch = watch_of(event.target);
+  if (watch != nullptr) {
+    watch->vote_open = false;
+    const bool brake = came && reply.outcome == EvictReply::Outcome::brake;
+    const bool wait = came && reply.outcome == EvictReply::Outcome::wait;
+    watch->vote_due = now_ + (brake  ? brake_again
+                              : wait ? std::max<std::int64_t>(reply.wait, 1)
+                                     : vote_again);
+  }
+  if (!came) return;
+  if (reply.outcome == EvictReply::Outcome::no_session) node_.renew.due = now_;
+  if (reply.outcome == EvictReply::Outcome::evicted || reply.outcome == EvictReply::Outcome::gone)
+    want_read(true);
+}
+
+void Stepper::on(const ReapAnswer& event) {
+  if (!answered(nullptr, event.answer)) return;
+  if (event.answer.value == ReapReply::alive) return;
+  if (node_.joined) return want_read(true);
+  if (event.target == node_.in_the_way) node_.join.due = now_;  // the name is free
+}
+
+void Stepper::on(const ViewAnswer& event) {
+  if (!answered(&node_.read, event.answer)) return want_read(false);
+  const MembershipView& read = event.answer.value;
+  const bool announce = std::exchange(node_.announce, false);
+  if (read.version < node_.hearsay_at_read) node_.disbelieved = node_.hearsay_at_read;
+  // Older than what we had when we asked: Redis lost writes. Older than what we have now only: a
+  // message was faster.
+  const bool rolled_back = read.version < node_.version_at_read;
+  if (!rolled_back && read.version <= version()) return;
+  auto next = std::make_shared<const MembershipView>(read);
+  Frame news = view_frame(node_.view.get(), *next);
+  news.from = node_.self;
+  adopt(std::move(next), rolled_back);
+  if (announce) act(Publish{std::move(news)});
+}
+
+void Stepper::on(const SessionsAnswer& event) {
+  if (!answered(&node_.sessions, event.answer)) return;
+  const std::size_t count = std::min(event.nodes.size(), event.answer.value.size());
+  for (std::size_t i = 0; i < count; ++i) {
+    Watched* watch = watch_of(event.nodes[i]);
+    if (watch == nullptr) continue;
+    watch->no_session = event.answer.value[i] ? 0 : watch->no_session + 1;
+    const bool silent = now_ - watch->life >= 1000;
+    if (watch->no_session >= 2 || (watch->no_session == 1 && silent)) act(AskReap{event.nodes[i]});
+  }
+}
+
+// ---- session, birth and end ----
+
+void Stepper::extend_session(std::int64_t sent) {
+  node_.deadline = std::max(node_.deadline, sent + node_.times.valid());
+  node_.in_force = node_.deadline > now_;
+  act(Session{node_.in_force, node_.self, node_.deadline});
+}
+
+// The incarnation is over for ever, by whatever road. A node that wants to stay is reborn.
+void Stepper::session_over() {
+  const bool was_member = std::exchange(node_.joined, false);
+  node_.in_force = false;
+  node_.deadline = 0;
+  if (was_member) act(Session{false, node_.self, 0});
+  if (node_.wish != NextState::up) return leave_now();
+  assert(node_.spare);
+  const Incarnation old_one = std::exchange(node_.self, std::exchange(node_.spare, Incarnation{}));
+  node_.in_the_way = old_one;
+  node_.name_taken_at.reset();
+  node_.join = Ask{.due = now_};
+  node_.row = MemberState::warm;
+  node_.watched.clear();
+  node_.watchers.clear();
+  node_.self_pings.clear();
+  node_.read_wanted = node_.announce = false;
+  node_.disbelieved = node_.hearsay;
+  node_.away = false;
+  act(Reborn{old_one, node_.self});
+}
+
+void Stepper::refuse(std::string why, int exit_code) {
+  node_.over = true;
+  act(Refused{std::move(why), exit_code});
+}
+
+void Stepper::leave_now() {
+  if (std::exchange(node_.over, true)) return;
+  if (std::exchange(node_.in_force, false)) act(Session{false, node_.self, 0});
+  if (std::exchange(node_.joined, false)) {
+    Frame news = frame(Frame::Type::view);
+    news.view =
+        ViewVersion{version().value + 1};  // the true one is not known, but it is at least this
+    act(Publish{std::move(news)});
+  }
+  act(Left{});
+}
+
+// ---- the view ----
+
+void Stepper::adopt(std::shared_ptr<const MembershipView> view, bool rolled_back) {
+  node_.view = std::move(view);
+  node_.hearsay = std::max(node_.hearsay, version());
+  const Member* me = node_.view->find(node_.self);
+  act(ViewAdopted{node_.view, node_.self, rolled_back});
+  if (!node_.joined) return;
+  if (me == nullptr) return session_over();
+  if (!node_.state.open) node_.row = me->state;
+  rewatch();
+}
+
+// Whom we watch follows from the view. Those we go on watching keep what we know of them.
+void Stepper::rewatch() {
+  WatchDuty duty = watch_duty(*node_.view, node_.self, node_.rings);
+  node_.watchers = std::move(duty.watchers);
+  std::map<Incarnation, Watched> next;
+  for (const Incarnation target : duty.targets) {
+    const auto known = node_.watched.find(target);
+    next[target] =
+        known != node_.watched.end()
+            ? std::move(known->second)
+            : Watched{.since = now_, .since_view = version(), .life = now_, .rhythm = {}};
+  }
+  node_.watched = std::move(next);
+}
+
+void Stepper::read_if_wanted() {
+  if (!node_.read_wanted || !node_.joined || !may_ask(node_.read)) return;
+  node_.read_wanted = false;
+  node_.version_at_read = version();
+  node_.hearsay_at_read = node_.hearsay;
+  asked(node_.read);
+  act(AskView{});
+}
+
+// ---- what is due ----
+
+void Stepper::proceed() {
+  if (!node_.begun || node_.over) return;
+  lose_patience();
+  check_deadline();
+  check_nats();
+  join_if_due();
+  renew_if_due();
+  prove_if_due();
+  state_if_due();
+  detect_if_due();
+  beat_if_due();
+  read_if_wanted();
+}
+
+// Only at the first start: a node that has been a member waits for Redis and NATS as long as it
+// takes.
+void Stepper::lose_patience() {
+  if (!node_.ever_joined && now_ - node_.begun_at > node_.times.patience) refuse_impatiently();
+}
+
+void Stepper::refuse_impatiently() {
+  refuse("could not join within " + std::to_string(node_.times.patience / 1000) +
+             " s: " + (node_.trouble.empty() ? "NATS was never reached" : node_.trouble),
+         exit_unavailable);
+}
+
+void Stepper::check_deadline() {
+  if (!node_.in_force || !due(node_.deadline)) return;
+  node_.in_force = false;
+  act(Session{false, node_.self, node_.deadline});
+}
+
+void Stepper::check_nats() {
+  if (node_.nats || node_.away || !node_.joined || now_ - node_.nats_lost < node_.times.lost_grace)
+    return;
+  node_.away = true;
+  reset_proof();
+}
+
+void Stepper::join_if_due() {
+  if (node_.over || node_.joined) return;
+  if (node_.wish != NextState::up) return leave_now();
+  if (!node_.nats || !may_ask(node_.join)) return;
+  if (node_.in_the_way) act(AskReap{node_.in_the_way});
+  asked(node_.join);
+  node_.version_at_join = version();
+  act(AskJoin{node_.self, node_.cluster_id});
+}
+
+void Stepper::renew_if_due() {
+  if (!node_.joined || !may_ask(node_.renew)) return;
+  asked(node_.renew);
+  node_.version_at_renew = version();
+  act(AskRenew{node_.self});
+  if (node_.watched.empty() || node_.sessions.open) return;
+  AskSessions sessions;
+  for (const auto& watch : node_.watched) sessions.nodes.push_back(watch.first);
+  asked(node_.sessions);
+  act(std::move(sessions));
+}
+
+// What the table should say of us, if it does not say so yet.
+void Stepper::state_if_due() {
+  if (!node_.joined || !may_ask(node_.state)) return;
+  std::optional<NextState> next;
+  const bool stay = node_.wish == NextState::up && !node_.away;
+  if (node_.wish == NextState::gone)
+    next = NextState::gone;
+  else if (!stay && node_.row == MemberState::up)
+    next = NextState::leaving;
+  else if (stay && node_.row != MemberState::up && node_.proven)
+    next = NextState::up;
+  if (!next) return;
+  asked(node_.state);
+  act(AskState{node_.self, *next});
+}
+
+bool Stepper::proof_complete(std::size_t others) const {
+  std::size_t proven = 0, dead = 0;
+  for (const auto& [node, proof] : node_.proof) {
+    if (node_.view->find(node) == nullptr) continue;
+    if (proof.answered && proof.asked)
+      ++proven;
+    else if (proof.nobody)
+      ++dead;
+  }
+  if (others == 0) return true;
+  // The dead cannot vouch for us. But if all seem dead, it is rather we who cannot be reached.
+  return proven >=
+         std::max<std::size_t>(1, std::min(proof_members, others - std::min(dead, others)));
+}
+
+void Stepper::prove_if_due() {
+  if (!node_.joined || !node_.nats || node_.proven) return;
+  std::vector<Incarnation> open;
+  for (const Member& member : node_.view->members) {
+    if (member.incarnation == node_.self) continue;
+    const ProofOf* proof = proof_of(member.incarnation);
+    if (proof == nullptr || !proof->answered || !proof->asked) open.push_back(member.incarnation);
+  }
+  if (proof_complete(node_.view->members.size() - 1)) {
+    node_.proven = true;
+    node_.away = false;
+    return;
+  }
+  if (!due(node_.proof_due)) return;
+  node_.proof_due = now_ + node_.times.retry;
+  for (std::size_t i = 0; i < proof_members && !open.empty(); ++i) {
+    const auto chosen = static_cast<std::ptrdiff_t>(next_random(node_.seed) % open.size());
+    const Incarnation to = open[static_cast<std::size_t>(chosen)];
+    open.erase(open.begin() + chosen);
+    ProofOf& proof = node_.proof[to];
+    proof.nobody = false;  // until the server says so again
+    Frame ping = frame(Frame::Type::ping);
+    ping.ping_back = true;
+    act(Send{to, std::move(ping)});
+  }
+}
+
+void Stepper::beat_if_due() {
+  if (!node_.joined || !node_.nats || !due(node_.heartbeat_due)) return;
+  // In step with the clock, so that a late beat does not delay the next; far behind, from now on.
+  const std::int64_t next = node_.heartbeat_due + node_.times.heartbeat;
+  node_.heartbeat_due = next > now_ ? next : now_ + node_.times.heartbeat;
+  Frame beat = frame(Frame::Type::heartbeat);
+  beat.number = ++node_.number;
+  beat.score = score(node_, now_);
+  beat.redis = node_.redis;
+  for (const Incarnation watcher : node_.watchers) act(Send{watcher, beat});
+  Frame to_myself = frame(Frame::Type::ping);
+  to_myself.number = node_.number;
+  node_.self_pings[node_.number] = now_;
+  if (node_.self_pings.size() > self_pings_kept) node_.self_pings.erase(node_.self_pings.begin());
+  act(Send{node_.self, std::move(to_myself)});
+}
+
+// ---- the detector ----
+
+void Stepper::detect_if_due() {
+  if (!node_.joined || !due(node_.detect_due)) return;
+  node_.detect_due = now_ + node_.times.detect;
+  const bool fit = may_vote(node_, now_);
+  for (auto& [target, watch] : node_.watched) {
+    if (watch.probed != 0 && now_ - watch.probed > node_.times.late)
+      watch.probed = 0;  // lost; try another
+    if (node_.nats && now_ - watch.life > node_.times.late && watch.probed == 0)
+      probe(target, watch);
+    const auto evidence = evidence_against(node_, watch, now_);
+    const bool entitled = watch.knows || now_ - watch.since >= node_.times.stranger;
+    if (!evidence || !fit || !entitled || watch.vote_open) continue;
+    // Silence counts only if our own link worked while it lasted. The server's word came over that
+    // link.
+    const bool link_worked = node_.self_heard > watch.life + node_.times.late;
+    if (*evidence == Evidence::quiet && !link_worked) continue;
+    if (due(watch.vote_due))
+      vote(target, watch, *evidence);
+    else
+      node_.detect_due = std::min(node_.detect_due, watch.vote_due);
+  }
+}
+
+void Stepper::probe(Incarnation target, Watched& watch) {
+  watch.probed = now_;
+  act(Send{target, frame(Frame::Type::ping)});
+}
+
+void Stepper::vote(Incarnation target, Watched& watch, Evidence evidence) {
+  watch.voted = watch.vote_open = true;
+  Frame suspect = frame(Frame::Type::suspect);
+  suspect.about = target;
+  suspect.number = watch.number;
+  act(Send{target, suspect});
+  for (const Incarnation other : watch_duty(*node_.view, target, node_.rings).watchers)
+    if (other != node_.self) act(Send{other, suspect});
+  act(AskEvict{node_.self, target, evidence});
+}
+
+}  // namespace
+
+int score(const Membership& node, std::int64_t now) {
+  int sum = 0;
+  for (const std::int64_t seen :
+       {node.doubts.timers, node.doubts.nats, node.doubts.redis, node.doubts.accused})
+    if (now - seen <= node.times.doubt) ++sum;
+  return sum;
+}
+
+bool may_vote(const Membership& node, std::int64_t now) {
+  if (!node.joined || !node.in_force || now >= node.deadline || score(node, now) != 0) return false;
+  if (now - node.self_heard > node.times.self_proof) return false;
+  const auto missing =
+      std::count_if(node.watched.begin(), node.watched.end(),
+                    [&](const auto& entry) { return now - entry.second.life > node.times.late; });
+  return node.watched.size() == 1 || static_cast<std::size_t>(missing) < node.watched.size();
+}
+
+std::int64_t next_wake(const Membership& node) {
+  const std::int64_t tick = node.last_tick + node.times.tick;
+  return node.joined ? std::min({tick, node.detect_due, node.heartbeat_due}) : tick;
+}
+
+std::vector<Action> step(Membership& node, const Event& event, std::int64_t now) {
+  Stepper stepper(node, now);
+  std::visit([&](const auto& one) { stepper.on(one); }, event);
+  stepper.proceed();
+  return stepper.take();
+}
+
+}  // namespace catga::membership
