@@ -1,0 +1,618 @@
+// The twins of the scripts. What Redis does by itself (a time to live, an empty table that is no
+// key any more) is said where it matters.
+#include "catga/persistence/memory/memory_stores.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <charconv>
+#include <map>
+#include <mutex>
+#include <set>
+
+namespace catga {
+namespace {
+
+using std::chrono::milliseconds;
+using Operations = std::map<OperationId, OperationRecord>;
+
+constexpr std::int64_t vote_ms = 1000;             // a vote not repeated for so long is none
+constexpr std::int64_t ended_ms = 10 * 60 * 1000;  // ended incarnations are remembered for so long
+constexpr std::int64_t budget_ms = 10 * 1000;
+constexpr std::size_t most_operations = 3000, most_in_page = 1000;  // as in Redis
+
+/// The next version or epoch, in the arithmetic of Lua: at 2^53 both stop in the same place.
+std::uint64_t next_number(std::uint64_t last, std::int64_t now_ms) {
+  const double next = std::max(static_cast<double>(last) + 1, static_cast<double>(now_ms) * 1024);
+  return static_cast<std::uint64_t>(next);
+}
+
+/// Something with a time to live. Redis still shows a key in the millisecond its time is over.
+struct Life {
+  std::optional<std::int64_t> until_ms;
+  bool over(std::int64_t now) const { return until_ms && now > *until_ms; }
+};
+
+}  // namespace
+
+struct MemoryStores::Private {
+  explicit Private(std::function<std::int64_t()> clock)
+      : now_ms(std::move(clock)), owners(*this), members(*this), state(*this) {}
+
+  /// Runs `twin(now)` under the mutex, then hands its result on without it.
+  template <class Value, class Twin>
+  void run(const Then<Value>& then, Twin twin) {
+    std::optional<Result<Value>> result;
+    {
+      const std::lock_guard lock(mutex);
+      result.emplace(twin(now_ms()));
+    }
+    then(std::move(*result));
+  }
+
+  // ---- owner records ----------------------------------------------------------------------------
+
+  struct Record {
+    OwnerRecord record;
+    std::string nonce;
+    Incarnation owner;  ///< `n`: as record.owner(), the field Redis keeps beside the token
+  };
+
+  class Owners final : public OwnerStore {
+   public:
+    explicit Owners(Private& all) : all_(all) {}
+
+    void exchange(const Exchange& exchange, Then<Exchanged> then) override {
+      all_.run<Exchanged>(then, [this, &exchange](std::int64_t now) {
+        Record& kept = all_.records[exchange.shard];
+        if (kept.record.token != exchange.expected) {
+          return Exchanged{
+              kept.nonce == exchange.nonce && kept.owner == exchange.owner && !kept.nonce.empty(),
+              kept.record};
+        }
+        OwnerRecord& record = kept.record;
+        if (kept.owner && kept.owner != exchange.owner) record.previous = kept.owner;
+        record.epoch = Epoch{next_number(record.epoch.value, now)};
+        record.token =
+            exchange.owner ? std::optional(OwnerToken{record.epoch, exchange.owner}) : std::nullopt;
+        record.written_under = exchange.view;
+        kept.owner = exchange.owner;
+        kept.nonce = exchange.nonce;
+        return Exchanged{true, record};
+      });
+    }
+
+    void read(ShardId shard, Then<OwnerRecord> then) override {
+      all_.run<OwnerRecord>(then, [this, shard](std::int64_t) {
+        const auto found = all_.records.find(shard);
+        return found == all_.records.end() ? OwnerRecord{} : found->second.record;
+      });
+    }
+
+   private:
+    Private& all_;
+  };
+
+  // ---- members ----------------------------------------------------------------------------------
+
+  struct Vote {
+    Evidence evidence = Evidence::quiet;
+    std::int64_t first = 0, last = 0;
+  };
+  struct Ended {
+    std::string name;
+    bool evicted = false;
+    std::int64_t at = 0;
+  };
+
+  bool has_session(Incarnation node, std::int64_t now) {
+    const auto found = sessions.find(node);
+    if (found == sessions.end()) return false;
+    if (!found->second.over(now)) return true;
+    sessions.erase(found);
+    return false;
+  }
+
+  ViewVersion bump(std::int64_t now) {
+    return version = ViewVersion{next_number(version.value, now)};
+  }
+
+  Member* find(const std::string& name, std::optional<MemberState> wanted) {
+    for (auto& [incarnation, member] : table) {
+      if (member.name == name && (!wanted || member.state == *wanted)) return &member;
+    }
+    return nullptr;
+  }
+
+  void promote(const std::string& name) {
+    if (Member* shadow = find(name, MemberState::shadow)) shadow->state = MemberState::up;
+  }
+
+  bool drop(Incarnation node, bool evicted, std::int64_t now) {
+    sessions.erase(node);
+    const auto row = table.find(node);
+    if (row == table.end()) return false;
+    const std::string name = row->second.name;
+    table.erase(row);
+    ended[node] = {name, evicted, now};
+    promote(name);
+    bump(now);
+    return true;
+  }
+
+  MembershipView view() const {
+    MembershipView seen;
+    seen.version = version;
+    for (const auto& [incarnation, member] : table) seen.members.push_back(member);
+    return seen;
+  }
+
+  std::map<Incarnation, Vote>& fresh_votes(Incarnation target, std::int64_t now) {
+    auto& cast = votes[target];
+    Life& life = vote_life[target];
+    if (life.over(now)) cast.clear();  // the whole key has a time to live
+    return cast;
+  }
+
+  Joined join_now(const Join& join, std::int64_t now) {
+    using Outcome = Joined::Outcome;
+    Joined joined;
+    const auto refused = [&joined](Outcome outcome) {
+      joined.outcome = outcome;
+      return joined;
+    };
+    if (cluster_id.empty()) {
+      if (!join.cluster_id.empty() || join.new_id.empty()) return refused(Outcome::empty);
+      cluster_id = join.new_id;
+      fingerprint = join.fingerprint;
+    }
+    if (!join.cluster_id.empty() && join.cluster_id != cluster_id) {
+      joined.cluster_id = cluster_id;
+      return refused(Outcome::other);
+    }
+    if (join.fingerprint != fingerprint) {
+      joined.detail = fingerprint;
+      return refused(Outcome::config);
+    }
+    std::erase_if(ended, [now](const auto& one) { return one.second.at <= now - ended_ms; });
+    const Incarnation me = join.member.incarnation;
+    if (ended.contains(me)) return refused(Outcome::spent);
+    const auto strikes = std::count_if(ended.begin(), ended.end(), [&join](const auto& one) {
+      return one.second.evicted && one.second.name == join.member.name;
+    });
+    const bool known = table.contains(me);
+    if (known && !has_session(me, now)) return refused(Outcome::spent);
+    if (!known) {
+      const bool shadow = join.member.state == MemberState::shadow;
+      if (const Member* twin =
+              find(join.member.name, shadow ? std::optional(MemberState::shadow) : std::nullopt)) {
+        joined.holder = twin->incarnation;
+        return refused(Outcome::name);
+      }
+      sessions[me] = {now + join.session_ttl.count()};
+      table[me] = join.member;
+      bump(now);
+    }
+    joined.view = view();
+    joined.cluster_id = cluster_id;
+    joined.strikes = static_cast<unsigned>(strikes);
+    return joined;
+  }
+
+  StateChanged set_state_now(Incarnation node, NextState next, std::int64_t now) {
+    using Outcome = StateChanged::Outcome;
+    const auto row = table.find(node);
+    if (row == table.end() || !has_session(node, now)) return {Outcome::no_session, {}, {}};
+    if (next == NextState::gone) {
+      drop(node, false, now);
+      return {Outcome::ok, version, {}};
+    }
+    Member& member = row->second;
+    const MemberState wanted = next == NextState::up ? MemberState::up : MemberState::leaving;
+    if (member.state == wanted) return {Outcome::ok, version, {}};
+    if (wanted == MemberState::up) {
+      if (const Member* twin = find(member.name, MemberState::up))
+        return {Outcome::name, {}, twin->incarnation};
+    } else if (member.state != MemberState::up) {
+      return {Outcome::bad, {}, {}};
+    }
+    member.state = wanted;
+    if (wanted == MemberState::leaving) promote(member.name);
+    return {Outcome::ok, bump(now), {}};
+  }
+
+  static Evicted evicted_as(Evicted::Outcome outcome) {
+    Evicted evicted;
+    evicted.outcome = outcome;
+    return evicted;
+  }
+  static Evicted braked_by(const char* brake) {
+    Evicted evicted = evicted_as(Evicted::Outcome::brake);
+    evicted.brake = brake;
+    return evicted;
+  }
+
+  Evicted evict_now(Incarnation voter, Incarnation target, Evidence evidence, milliseconds hold,
+                    std::int64_t now) {
+    using Outcome = Evicted::Outcome;
+    if (!has_session(voter, now)) return evicted_as(Outcome::no_session);
+    if (!table.contains(target)) {
+      Evicted gone = evicted_as(Outcome::gone);
+      gone.version = version;
+      return gone;
+    }
+    const std::size_t n = table.size(), need = n > 2 ? 2 : 1;
+    const auto stale = [now](const Vote& vote) {
+      return now - vote.last > vote_ms || now < vote.last;
+    };
+    auto& cast = fresh_votes(target, now);
+    const auto mine = cast.find(voter);
+    const std::int64_t since =
+        mine != cast.end() && !stale(mine->second) ? mine->second.first : now;
+    cast[voter] = {evidence, since, now};
+    vote_life[target] = {now + vote_ms};
+    for (auto* times : {&condemned, &evictions}) {
+      std::erase_if(*times, [now](const auto& one) { return one.second > now; });
+    }
+    std::erase_if(cast, [&stale](const auto& one) { return stale(one.second); });
+    std::size_t dead = 0;
+    std::vector<std::int64_t> good;  // when each voter that is not condemned began
+    for (const auto& [who, vote] : cast) {
+      if (vote.evidence == Evidence::no_responders) ++dead;
+      const auto bad = condemned.find(who);
+      if (bad == condemned.end() || now - bad->second > vote_ms) good.push_back(vote.first);
+    }
+    if (cast.size() < need) {
+      condemned.erase(target);
+      Evicted voted;
+      voted.votes = static_cast<unsigned>(cast.size());
+      voted.need = static_cast<unsigned>(need);
+      return voted;
+    }
+    condemned[target] = now;
+    std::erase_if(condemned, [now](const auto& one) { return one.second <= now - vote_ms - 1; });
+    if (n > 2 && 2 * condemned.size() >= n) return braked_by("mass");
+    if (good.size() < need) return braked_by("voters");
+    std::sort(good.begin(), good.end());
+    const std::int64_t ripe = good[need - 1] + hold.count();
+    if (now < ripe) {
+      Evicted wait = evicted_as(Outcome::wait);
+      wait.wait = milliseconds{ripe - now};
+      return wait;
+    }
+    if (dead < need) {
+      std::erase_if(evictions, [now](const auto& one) { return one.second <= now - budget_ms; });
+      if (evictions.size() >= std::max<std::size_t>(1, n / 3)) return braked_by("budget");
+      evictions[target] = now;
+    }
+    votes.erase(target);
+    vote_life.erase(target);
+    condemned.erase(target);
+    drop(target, true, now);
+    Evicted evicted = evicted_as(Outcome::evicted);
+    evicted.version = version;
+    return evicted;
+  }
+
+  class Members final : public MemberStore {
+   public:
+    explicit Members(Private& all) : all_(all) {}
+
+    void join(const Join& join, Then<Joined> then) override {
+      all_.run<Joined>(then, [this, &join](std::int64_t now) { return all_.join_now(join, now); });
+    }
+
+    void renew(Incarnation node, const std::string&, milliseconds ttl,
+               Then<Renewed> then) override {
+      all_.run<Renewed>(then, [this, node, ttl](std::int64_t now) {
+        Renewed renewed;
+        renewed.alive = all_.has_session(node, now);
+        if (!renewed.alive) return renewed;
+        all_.sessions[node] = {now + ttl.count()};
+        renewed.version = all_.version;
+        renewed.votes = static_cast<unsigned>(all_.fresh_votes(node, now).size());
+        renewed.redis_us = now * 1000;
+        return renewed;
+      });
+    }
+
+    void set_state(Incarnation node, NextState state, Then<StateChanged> then) override {
+      all_.run<StateChanged>(then, [this, node, state](std::int64_t now) {
+        return all_.set_state_now(node, state, now);
+      });
+    }
+
+    void evict(Incarnation voter, Incarnation target, Evidence evidence, milliseconds hold,
+               Then<Evicted> then) override {
+      all_.run<Evicted>(then, [this, voter, target, evidence, hold](std::int64_t now) {
+        return all_.evict_now(voter, target, evidence, hold, now);
+      });
+    }
+
+    void withdraw_vote(Incarnation voter, Incarnation target, Then<Done> then) override {
+      all_.run<Done>(then, [this, voter, target](std::int64_t now) {
+        all_.fresh_votes(target, now).erase(voter);
+        return Done{};
+      });
+    }
+
+    void reap(Incarnation target, Then<Reaped> then) override {
+      all_.run<Reaped>(then, [this, target](std::int64_t now) {
+        if (all_.has_session(target, now)) return Reaped{Reaped::Outcome::alive, {}};
+        const bool dropped = all_.drop(target, false, now);
+        return Reaped{dropped ? Reaped::Outcome::reaped : Reaped::Outcome::gone, all_.version};
+      });
+    }
+
+    void read_view(Then<MembershipView> then) override {
+      all_.run<MembershipView>(then, [this](std::int64_t) { return all_.view(); });
+    }
+
+    void sessions(const std::vector<Incarnation>& nodes, Then<std::vector<bool>> then) override {
+      all_.run<std::vector<bool>>(then, [this, &nodes](std::int64_t now) {
+        std::vector<bool> alive;
+        for (const Incarnation node : nodes) alive.push_back(all_.has_session(node, now));
+        return alive;
+      });
+    }
+
+    void read_cluster(Then<std::pair<std::string, std::string>> then) override {
+      all_.run<std::pair<std::string, std::string>>(then, [this](std::int64_t) {
+        return std::pair{all_.fingerprint, all_.cluster_id};
+      });
+    }
+
+   private:
+    Private& all_;
+  };
+
+  // ---- state ------------------------------------------------------------------------------------
+
+  /// One generation of operation ids. An empty one is no key in Redis: it has no life either.
+  struct Generation {
+    Operations records;
+    Life life;
+    void forget_if_over(std::int64_t now) {
+      if (life.over(now)) *this = {};
+    }
+  };
+  struct Entity {
+    std::string version, state, bookkeeping;
+    Life life;
+    Generation newer, older;
+
+    void forget_what_is_over(std::int64_t now) {
+      newer.forget_if_over(now);
+      older.forget_if_over(now);
+      if (!life.over(now)) return;
+      version.clear();
+      state.clear();
+      bookkeeping.clear();
+      life = {};
+    }
+    const OperationRecord* find(const OperationId& id) const {
+      for (const Generation* generation : {&newer, &older}) {
+        const auto found = generation->records.find(id);
+        if (found != generation->records.end()) return &found->second;
+      }
+      return nullptr;
+    }
+  };
+  using StreamId = std::pair<std::uint64_t, std::uint64_t>;
+  struct Shard {
+    std::map<EntityId, Entity> entities;
+    std::map<StreamId, std::string> outbox;
+    StreamId last_id{0, 0};  ///< of the outbox, entries trimmed included
+    std::map<std::string, std::pair<std::int64_t, std::string>> timers;
+  };
+
+  static std::string text_of_stream_id(const StreamId& id) {
+    return std::to_string(id.first) + '-' + std::to_string(id.second);
+  }
+  static Result<StreamId> parse_stream_id(std::string_view text) {
+    const auto dash = text.find('-');
+    if (dash == text.npos) return Error{Code::malformed, "an outbox id is not <ms>-<number>"};
+    const auto ms = parse_number(text.substr(0, dash));
+    const auto number = parse_number(text.substr(dash + 1));
+    if (!ms || !number) return Error{Code::malformed, "an outbox id is not <ms>-<number>"};
+    return StreamId{*ms, *number};
+  }
+
+  /// The token of the record, and whether it is this one.
+  std::optional<OwnerToken> standing(ShardId shard) const {
+    const auto found = records.find(shard);
+    return found == records.end() ? std::nullopt : found->second.record.token;
+  }
+
+  Result<Committed> commit_now(const Commit& commit, std::int64_t now) {
+    using Outcome = Committed::Outcome;
+    Committed committed;
+    if (const auto token = standing(commit.shard); token != commit.token) {
+      committed.outcome = Outcome::fenced;
+      committed.token = token;
+      return committed;
+    }
+    Shard& shard = shards[commit.shard];
+    Entity& entity = shard.entities[commit.entity];
+    entity.forget_what_is_over(now);
+    if (entity.version == commit.next) {
+      committed.outcome = Outcome::already;
+    } else if (entity.version != commit.expected) {
+      committed.outcome = Outcome::conflict;
+      committed.version = entity.version;
+    } else {
+      for (const auto& [id, record] : commit.operations) {
+        if (const OperationRecord* known = entity.find(id))
+          committed.recorded.emplace_back(id, *known);
+      }
+      if (!committed.recorded.empty()) committed.outcome = Outcome::duplicate;
+    }
+    if (committed.outcome == Outcome::ok) write(shard, entity, commit, now, committed);
+    return committed;
+  }
+
+  static void write(Shard& shard, Entity& entity, const Commit& commit, std::int64_t now,
+                    Committed& committed) {
+    entity.version = commit.next;
+    if (commit.state) entity.state = *commit.state;
+    if (commit.bookkeeping) entity.bookkeeping = *commit.bookkeeping;
+    if (commit.expire_in) {
+      entity.life.until_ms = commit.expire_in->count() == 0
+                                 ? std::nullopt
+                                 : std::optional(now + commit.expire_in->count());
+    }
+    if (commit.rotate) {
+      entity.older = std::move(entity.newer);  // with its life, as RENAME
+      entity.newer = {};
+    }
+    for (const auto& [id, record] : commit.operations) entity.newer.records[id] = record;
+    if (commit.operations_ttl && !entity.newer.records.empty()) {
+      entity.newer.life.until_ms = now + commit.operations_ttl->count();
+    }
+    for (const TimerWrite& timer : commit.timers) {
+      if (timer.due_ms) {
+        shard.timers[timer.member] = {*timer.due_ms, timer.message};
+      } else {
+        shard.timers.erase(timer.member);
+      }
+    }
+    for (const std::string& entry : commit.outbox) {
+      const StreamId clock{static_cast<std::uint64_t>(now), 0};
+      const StreamId next{shard.last_id.first, shard.last_id.second + 1};
+      shard.last_id = clock > shard.last_id ? clock : next;
+      shard.outbox[shard.last_id] = entry;
+      committed.outbox.push_back(text_of_stream_id(shard.last_id));
+    }
+  }
+
+  Loaded load_now(const Load& load, std::int64_t now) {
+    Loaded loaded;
+    if (const auto token = standing(load.shard); token != load.token) {
+      loaded.fenced = true;
+      loaded.token = token;
+      return loaded;
+    }
+    const auto shard = shards.find(load.shard);
+    if (shard == shards.end() || !shard->second.entities.contains(load.entity)) {
+      loaded.whole = true;
+      return loaded;
+    }
+    Entity& entity = shard->second.entities[load.entity];
+    entity.forget_what_is_over(now);
+    loaded.version = entity.version;
+    loaded.state = entity.state;
+    loaded.bookkeeping = entity.bookkeeping;
+    loaded.stored = entity.newer.records.size() + entity.older.records.size();
+    loaded.whole = loaded.stored <= load.whole_up_to;
+    if (loaded.whole) {
+      loaded.newer.assign(entity.newer.records.begin(), entity.newer.records.end());
+      loaded.older.assign(entity.older.records.begin(), entity.older.records.end());
+    }
+    for (const OperationId& id : load.wanted) {
+      if (const OperationRecord* record = entity.find(id)) loaded.found.emplace_back(id, *record);
+    }
+    return loaded;
+  }
+
+  class State final : public StateStore {
+   public:
+    explicit State(Private& all) : all_(all) {}
+
+    void load(const Load& load, Then<Loaded> then) override {
+      all_.run<Loaded>(then, [this, &load](std::int64_t now) { return all_.load_now(load, now); });
+    }
+
+    void commit(Commit commit, Then<Committed> then) override {
+      assert(!commit.next.empty() && commit.next != commit.expected);
+      if (commit.operations.size() > most_operations) {
+        return then(Error{Code::failed, "a commit of " + text_of(commit.entity) +
+                                            " records too many operations"});
+      }
+      all_.run<Committed>(
+          then, [this, &commit](std::int64_t now) { return all_.commit_now(commit, now); });
+    }
+
+    void read_outbox(ShardId shard, const OwnerToken& token, const std::string& after,
+                     std::size_t limit, Then<OutboxPage> then) override {
+      all_.run<OutboxPage>(then, [&](std::int64_t) -> Result<OutboxPage> {
+        OutboxPage page;
+        page.fenced = all_.standing(shard) != token;
+        if (page.fenced) return page;
+        const auto& outbox = all_.shards[shard].outbox;
+        auto next = outbox.begin();
+        if (!after.empty()) {
+          const auto id = parse_stream_id(after);
+          if (!id) return id.error();
+          next = outbox.upper_bound(*id);
+        }
+        for (; next != outbox.end() && page.entries.size() < std::min(limit, most_in_page);
+             ++next) {
+          page.entries.push_back({text_of_stream_id(next->first), next->second});
+        }
+        return page;
+      });
+    }
+
+    void trim_outbox(ShardId shard, const OwnerToken& token, const std::string& through,
+                     Then<bool> then) override {
+      all_.run<bool>(then, [&](std::int64_t) -> Result<bool> {
+        const auto id = parse_stream_id(through);
+        if (!id) return id.error();
+        if (all_.standing(shard) != token) return false;
+        auto& outbox = all_.shards[shard].outbox;
+        outbox.erase(outbox.begin(), outbox.upper_bound(*id));
+        return true;
+      });
+    }
+
+    void read_timers(ShardId shard, const OwnerToken& token, std::int64_t until_ms,
+                     std::size_t limit, Then<TimerPage> then) override {
+      all_.run<TimerPage>(then, [&](std::int64_t) {
+        TimerPage page;
+        page.fenced = all_.standing(shard) != token;
+        if (page.fenced) return page;
+        std::vector<TimerEntry> due;
+        for (const auto& [member, timer] : all_.shards[shard].timers) {
+          if (timer.first <= until_ms) due.push_back({member, timer.first, timer.second});
+        }
+        std::stable_sort(due.begin(), due.end(), [](const TimerEntry& a, const TimerEntry& b) {
+          return a.due_ms < b.due_ms;
+        });
+        due.resize(std::min({due.size(), limit, most_in_page}));
+        page.timers = std::move(due);
+        return page;
+      });
+    }
+
+   private:
+    Private& all_;
+  };
+
+  std::mutex mutex;
+  const std::function<std::int64_t()> now_ms;
+
+  std::map<ShardId, Record> records;
+  std::string cluster_id, fingerprint;
+  ViewVersion version;
+  std::map<Incarnation, Member> table;
+  std::map<Incarnation, Life> sessions;
+  std::map<Incarnation, std::map<Incarnation, Vote>> votes;  ///< against whom, by whom
+  std::map<Incarnation, Life> vote_life;
+  std::map<Incarnation, std::int64_t> condemned, evictions;  ///< since when
+  std::map<Incarnation, Ended> ended;
+  std::map<ShardId, Shard> shards;
+
+  Owners owners;
+  Members members;
+  State state;
+};
+
+MemoryStores::MemoryStores(std::function<std::int64_t()> now_ms)
+    : private_(std::make_unique<Private>(std::move(now_ms))) {}
+MemoryStores::~MemoryStores() = default;
+
+OwnerStore& MemoryStores::owners() { return private_->owners; }
+MemberStore& MemoryStores::members() { return private_->members; }
+StateStore& MemoryStores::state() { return private_->state; }
+
+}  // namespace catga

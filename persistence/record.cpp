@@ -1,0 +1,54 @@
+// Operation records as bytes: 1 type, 8 request hash, 6 time in ms, all big-endian, then the reply.
+#include "catga/persistence/stores.hpp"
+
+#include <string>
+#include <string_view>
+
+namespace catga {
+namespace {
+
+constexpr std::size_t hash_bytes = 8, time_bytes = 6, head_bytes = 1 + hash_bytes + time_bytes;
+
+void append_number(std::string& out, std::uint64_t number, std::size_t bytes) {
+  for (std::size_t left = bytes; left > 0; --left) {
+    out.push_back(static_cast<char>(number >> (8 * (left - 1)) & 0xff));
+  }
+}
+
+std::uint64_t read_number(std::string_view bytes) {
+  std::uint64_t number = 0;
+  for (const char byte : bytes) number = number << 8 | static_cast<unsigned char>(byte);
+  return number;
+}
+
+}  // namespace
+
+std::string bytes_of(const OperationRecord& record) {
+  assert(record.time_ms >= 0 && record.time_ms < std::int64_t{1} << 48);  // until the year 10889
+  std::string out;
+  out.reserve(head_bytes + record.reply.size());
+  out.push_back(static_cast<char>(record.type));
+  append_number(out, record.request_hash, hash_bytes);
+  append_number(out, static_cast<std::uint64_t>(record.time_ms), time_bytes);
+  return out.append(record.reply);
+}
+
+Result<OperationRecord> parse_record(std::string_view bytes) {
+  if (bytes.size() < head_bytes) {
+    return Error{Code::malformed, "an operation record has " + std::to_string(bytes.size()) +
+                                      " bytes; at least " + std::to_string(head_bytes) +
+                                      " are needed"};
+  }
+  const char type = bytes.front();
+  if (type != 'R' && type != 'J' && type != 'X') {
+    return Error{Code::malformed, "an operation record is of a type this version does not know"};
+  }
+  OperationRecord record;
+  record.type = static_cast<OperationRecord::Type>(type);
+  record.request_hash = read_number(bytes.substr(1, hash_bytes));
+  record.time_ms = static_cast<std::int64_t>(read_number(bytes.substr(1 + hash_bytes, time_bytes)));
+  record.reply = bytes.substr(head_bytes);
+  return record;
+}
+
+}  // namespace catga
