@@ -1,0 +1,39 @@
+// What a tell of a turn looks like in the outbox, and a timer's message in the timer table. Storage format.
+#pragma once
+#include "catga/sharding/ids.hpp"
+#include "catga/sharding/result.hpp"
+
+#include <string>
+#include <string_view>
+
+namespace catga {
+
+/// A tell that waits in the outbox. Its operation id is derived from source, operation and number, so that a repeated
+/// delivery takes effect once.
+struct PendingTell {
+  EntityId source;
+  EntityId target;
+  OperationId operation;
+  std::int64_t at_ms = 0;  ///< cluster time of the turn
+  std::string message;
+  std::string payload;
+  friend bool operator==(const PendingTell&, const PendingTell&) = default;
+};
+std::string bytes_of(const PendingTell& tell);
+Result<PendingTell> parse_tell(std::string_view bytes);
+
+/// What a timer sends to its entity.
+struct TimerMessage {
+  std::string message;
+  std::string payload;
+  friend bool operator==(const TimerMessage&, const TimerMessage&) = default;
+};
+std::string bytes_of(const TimerMessage& timer);
+Result<TimerMessage> parse_timer_message(std::string_view bytes);
+
+/// `e|<kind>/<key>|<name>`; a name has no '|'.
+std::string timer_member(const EntityId& entity, std::string_view name);
+/// The entity of a timer's member. Errors: malformed.
+Result<EntityId> entity_of_timer(std::string_view member);
+
+}  // namespace catga

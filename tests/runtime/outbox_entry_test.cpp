@@ -1,0 +1,116 @@
+// Tells in the outbox and messages of timers as bytes, and the names of timers. Storage format.
+#include <catga/runtime/outbox_entry.hpp>
+
+#include <doctest/doctest.h>
+
+#include <random>
+#include <string>
+
+using namespace catga;
+
+namespace {
+
+PendingTell tell() {
+  PendingTell one;
+  one.source = {"order", "1"};
+  one.target = {"account", "a/b"};
+  one.operation = {0x0102030405060708ULL, 9};
+  one.at_ms = 1'764'000'000'123;
+  one.message = "Pay";
+  one.payload = std::string("\0\xff", 2);
+  return one;
+}
+const TimerMessage ring{"Ring", std::string("\0x", 2)};
+
+}  // namespace
+
+TEST_CASE("a tell is read as it was written") {
+  const auto read = parse_tell(bytes_of(tell()));
+  REQUIRE(read.ok());
+  CHECK(*read == tell());
+  const auto empty = parse_tell(bytes_of(PendingTell{}));
+  REQUIRE(empty.ok());
+  CHECK(*empty == PendingTell{});
+}
+
+TEST_CASE("a timer's message is read as it was written") {
+  const auto read = parse_timer_message(bytes_of(ring));
+  REQUIRE(read.ok());
+  CHECK(*read == ring);
+  const auto empty = parse_timer_message(bytes_of(TimerMessage{}));
+  REQUIRE(empty.ok());
+  CHECK(*empty == TimerMessage{});
+}
+
+TEST_CASE("the bytes of a tell and of a timer's message are what they have always been") {
+  CHECK(bytes_of(tell()) == std::string("\x01"
+                                        "\x05\0\0\0order\x01\0\0\0"
+                                        "1"
+                                        "\x07\0\0\0account\x03\0\0\0a/b"
+                                        "\x08\x07\x06\x05\x04\x03\x02\x01\x09\0\0\0\0\0\0\0"
+                                        "\x7b\xe8\x97\xb6\x9a\x01\0\0"
+                                        "\x03\0\0\0Pay"
+                                        "\x02\0\0\0\0\xff",
+                                        1 + 9 + 5 + 11 + 7 + 16 + 8 + 7 + 6));
+  CHECK(bytes_of(ring) == std::string("\x01\x04\0\0\0Ring\x02\0\0\0\0x", 15));
+}
+
+TEST_CASE("entries that are cut, longer, or of another format are malformed") {
+  const std::string of_tell = bytes_of(tell()), of_timer = bytes_of(ring);
+  for (std::size_t size = 0; size < of_tell.size(); ++size) {
+    REQUIRE_FALSE(parse_tell(of_tell.substr(0, size)).ok());
+    REQUIRE(parse_tell(of_tell.substr(0, size)).error().code == Code::malformed);
+  }
+  for (std::size_t size = 0; size < of_timer.size(); ++size) {
+    REQUIRE_FALSE(parse_timer_message(of_timer.substr(0, size)).ok());
+  }
+  CHECK_FALSE(parse_tell(of_tell + 'x').ok());
+  CHECK_FALSE(parse_timer_message(of_timer + 'x').ok());
+  for (const int format : {0, 2, 255}) {
+    std::string other = of_tell;
+    other[0] = static_cast<char>(format);
+    CHECK_FALSE(parse_tell(other).ok());
+    other = of_timer;
+    other[0] = static_cast<char>(format);
+    CHECK_FALSE(parse_timer_message(other).ok());
+  }
+}
+
+TEST_CASE("mangled entries are read without harm, and if they are read they are whole") {
+  for (std::uint64_t seed = 1; seed <= 50'000; ++seed) {
+    std::mt19937_64 random(seed);
+    std::string bytes = random() % 2 == 0 ? bytes_of(tell()) : bytes_of(ring);
+    for (std::uint64_t change = 0; change <= random() % 3 && !bytes.empty(); ++change) {
+      const std::size_t at = random() % bytes.size();
+      if (random() % 4 == 0)
+        bytes.resize(at);
+      else
+        bytes[at] = static_cast<char>(random());
+    }
+    if (const auto read = parse_tell(bytes); read.ok() && bytes_of(*read) != bytes)
+      FAIL("seed " << seed);
+    if (const auto read = parse_timer_message(bytes); read.ok() && bytes_of(*read) != bytes)
+      FAIL("seed " << seed);
+  }
+}
+
+TEST_CASE("a timer's member names its entity, whatever stands in the key") {
+  CHECK(timer_member({"account", "alice"}, "billing") == "e|account/alice|billing");
+  for (const char* key : {"alice", "a/b", "a|b", "|", "/", "a|b/c|d", ""}) {
+    const EntityId entity{"account", key};
+    const auto found = entity_of_timer(timer_member(entity, "billing"));
+    REQUIRE(found.ok());
+    CHECK(*found == entity);
+  }
+  CHECK(*entity_of_timer(timer_member({"account", "alice"}, "")) == EntityId{"account", "alice"});
+}
+
+TEST_CASE("a timer's member that names no entity is malformed") {
+  for (const char* member : {"", "e", "e|", "e|account", "e|account/alice", "e|account|billing",
+                             "s|transfer/7|sleep", "account/alice|billing", "e|a|b/c"}) {
+    CAPTURE(member);
+    const auto found = entity_of_timer(member);
+    REQUIRE_FALSE(found.ok());
+    CHECK(found.error().code == Code::malformed);
+  }
+}
