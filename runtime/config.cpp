@@ -1,0 +1,801 @@
+// Settings: one table says key, unit, bounds and reason of each; all readers and checks go by it.
+//
+// Four sources are laid over one another: the default in config.hpp, the file, the environment, the
+// flags. Every value remembers its source, so that --check-config can say where a number came from,
+// and a mistake can be reported where it was made. All mistakes are collected before anything is
+// said: a stranger should not have to fix them one run at a time.
+#include "catga/runtime/config.hpp"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <optional>
+#include <sstream>
+#include <string_view>
+#include <utility>
+
+#ifndef CATGA_VERSION
+#define CATGA_VERSION "0.1.0"
+#endif
+
+namespace catga {
+namespace {
+
+using ms = std::chrono::milliseconds;
+constexpr const char* default_file = "/etc/catga/catga.json";
+
+// ---- Units ------------------------------------------------------------------------------------
+
+struct Unit {
+  std::string_view name;
+  std::uint64_t factor;
+};
+// The largest first: printing takes the first that divides.
+constexpr std::array<Unit, 5> time_units{
+    {{"d", 86'400'000}, {"h", 3'600'000}, {"m", 60'000}, {"s", 1000}, {"ms", 1}}};
+constexpr std::array<Unit, 4> byte_units{
+    {{"GiB", 1ull << 30}, {"MiB", 1ull << 20}, {"KiB", 1ull << 10}, {"B", 1}}};
+
+Result<std::uint64_t> count_from(std::string_view text) {
+  std::uint64_t number = 0;
+  const auto [end, trouble] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.empty() || trouble != std::errc{} || end != text.data() + text.size())
+    return Error{Code::malformed, fmt::format("\"{}\" is not a whole number", text)};
+  return number;
+}
+
+template <std::size_t N>
+Result<std::uint64_t> amount_from(std::string_view text, const std::array<Unit, N>& units,
+                                  std::string_view examples) {
+  const auto digits = std::min(text.find_first_not_of("0123456789"), text.size());
+  const auto number = count_from(text.substr(0, digits));
+  if (!number.ok()) return Error{Code::malformed, fmt::format("\"{}\" is not {}", text, examples)};
+  const auto unit = text.substr(digits);
+  if (unit.empty())
+    return Error{Code::malformed, fmt::format("\"{}\" has no unit; write {}", text, examples)};
+  for (const auto& known : units) {
+    if (known.name != unit) continue;
+    if (*number > (1ull << 62) / known.factor)
+      return Error{Code::malformed, fmt::format("\"{}\" is too large", text)};
+    return *number * known.factor;
+  }
+  return Error{Code::malformed, fmt::format("\"{}\" is not {}", text, examples)};
+}
+
+Result<std::uint64_t> time_from(std::string_view text) {
+  return amount_from(text, time_units, "a time such as 500ms, 10s, 5m, 2h or 7d");
+}
+Result<std::uint64_t> bytes_from(std::string_view text) {
+  return amount_from(text, byte_units, "a size such as 512B, 64KiB, 1MiB or 1GiB");
+}
+
+template <std::size_t N>
+std::string amount_text(std::uint64_t amount, const std::array<Unit, N>& units) {
+  for (const auto& unit : units)
+    if (amount >= unit.factor && amount % unit.factor == 0)
+      return fmt::format("{}{}", amount / unit.factor, unit.name);
+  return fmt::format("0{}", units.back().name);
+}
+
+Result<bool> flag_from(std::string_view text) {
+  if (text == "true" || text == "on" || text == "yes" || text == "1") return true;
+  if (text == "false" || text == "off" || text == "no" || text == "0") return false;
+  return Error{Code::malformed, fmt::format("\"{}\" is neither true nor false", text)};
+}
+
+std::vector<std::string> split(std::string_view text, char at) {
+  std::vector<std::string> parts;
+  while (!text.empty()) {
+    const auto end = std::min(text.find(at), text.size());
+    auto part = text.substr(0, end);
+    while (!part.empty() && part.front() == ' ') part.remove_prefix(1);
+    while (!part.empty() && part.back() == ' ') part.remove_suffix(1);
+    if (!part.empty()) parts.emplace_back(part);
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return parts;
+}
+
+/// `nats://user:secret@host` → `nats://***@host`.
+std::string masked(std::string_view url) {
+  const auto scheme = url.find("://");
+  const auto from = scheme == url.npos ? 0 : scheme + 3;
+  const auto at = url.substr(from, url.find('/', from) - from).rfind('@');
+  if (at == url.npos) return std::string(url);
+  return fmt::format("{}***{}", url.substr(0, from), url.substr(from + at));
+}
+
+// ---- Checks of single values --------------------------------------------------------------------
+
+using Check = std::function<std::string(const std::string&)>;  // what is wrong, or nothing
+
+bool only(std::string_view text, std::string_view extra, bool upper) {
+  return std::ranges::all_of(text, [&](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (upper && c >= 'A' && c <= 'Z') ||
+           extra.find(c) != extra.npos;
+  });
+}
+
+std::string check_cluster_name(const std::string& name) {
+  if (!name.empty() && name.size() <= 52 && only(name, "-", false)) return {};
+  return "must be 1 to 52 of a-z, 0-9 and '-': it is the prefix of every subject and key";
+}
+std::string check_node_id(const std::string& id) {
+  if (!id.empty() && id.size() <= 63 && only(id, "._-", true)) return {};
+  return "must be 1 to 63 of A-Z, a-z, 0-9, '.', '_' and '-'";
+}
+std::string check_nats_url(const std::string& url) {
+  if (url.starts_with("nats://") || url.starts_with("tls://")) return {};
+  return "must begin with nats://";
+}
+std::string check_redis_url(const std::string& url) {
+  if (url.starts_with("redis://")) return {};
+  if (url.starts_with("rediss://"))
+    return "asks for TLS, which this build cannot do: hiredis is older than 1.0";
+  return "must look like redis://host:6379/0";
+}
+std::string check_log_level(const std::string& levels) {
+  static constexpr std::array names{"trace", "debug", "info", "warn", "error", "off"};
+  for (const auto& part : split(levels, ',')) {
+    const auto level = part.substr(part.find('=') == part.npos ? 0 : part.find('=') + 1);
+    if (std::ranges::find(names, level) == names.end())
+      return fmt::format("\"{}\" is none of trace, debug, info, warn, error, off", level);
+  }
+  return levels.empty() ? "must not be empty" : "";
+}
+std::string check_log_format(const std::string& format) {
+  if (format == "auto" || format == "json" || format == "text") return {};
+  return "must be auto, json or text";
+}
+
+// ---- The table ----------------------------------------------------------------------------------
+
+struct Setting {
+  std::string key;
+  std::string unit;  ///< what stands for the value in --help
+  std::string help;
+  std::function<Status(Config&, std::string_view)> set;
+  std::function<std::string(const Config&)> get;
+  std::function<std::string(const Config&)> wrong;  ///< what is wrong with the value, or nothing
+  bool has_flag = true;
+  bool secret = false;
+  std::string file_of{};  ///< this setting names the file of that secret
+};
+
+template <class Number>
+Status put(Number& into, const Result<std::uint64_t>& number) {
+  if (!number.ok()) return number.error();
+  if constexpr (std::is_same_v<Number, ms>) {
+    into = ms(static_cast<ms::rep>(*number));
+  } else {
+    if (!std::in_range<Number>(*number))
+      return Error{Code::malformed, fmt::format("\"{}\" is too large", *number)};
+    into = static_cast<Number>(*number);
+  }
+  return Done{};
+}
+
+template <class Field>
+Setting count(std::string key, Field field, std::uint64_t low, std::uint64_t high,
+              std::string help) {
+  return {key,
+          fmt::format("{}-{}", low, high),
+          std::move(help),
+          [field](Config& config, std::string_view text) {
+            return put(field(config), count_from(text));
+          },
+          [field](const Config& config) { return fmt::to_string(field(config)); },
+          [field, low, high](const Config& config) -> std::string {
+            const std::uint64_t value = field(config);
+            if (value >= low && value <= high) return {};
+            return fmt::format("must be between {} and {}", low, high);
+          }};
+}
+
+template <class Field>
+Setting time(std::string key, Field field, ms low, ms high, std::string help) {
+  const auto print = [](ms value) {
+    return amount_text(static_cast<std::uint64_t>(value.count()), time_units);
+  };
+  return {std::move(key),
+          "TIME",
+          std::move(help),
+          [field](Config& config, std::string_view text) {
+            return put(field(config), time_from(text));
+          },
+          [field, print](const Config& config) {
+            if (field(config) < ms(0)) return fmt::format("{}ms", field(config).count());
+            return print(field(config));
+          },
+          [field, low, high, print](const Config& config) -> std::string {
+            if (field(config) >= low && field(config) <= high) return {};
+            return fmt::format("must be between {} and {}", print(low), print(high));
+          }};
+}
+
+template <class Field>
+Setting bytes(std::string key, Field field, std::uint64_t low, std::uint64_t high,
+              std::string help) {
+  return {std::move(key),
+          "BYTES",
+          std::move(help),
+          [field](Config& config, std::string_view text) {
+            return put(field(config), bytes_from(text));
+          },
+          [field](const Config& config) { return amount_text(field(config), byte_units); },
+          [field, low, high](const Config& config) -> std::string {
+            if (field(config) >= low && field(config) <= high) return {};
+            return fmt::format("must be between {} and {}", amount_text(low, byte_units),
+                               amount_text(high, byte_units));
+          }};
+}
+
+template <class Field>
+Setting boolean(std::string key, Field field, std::string help) {
+  return {std::move(key),
+          "BOOL",
+          std::move(help),
+          [field](Config& config, std::string_view text) -> Status {
+            field(config) = CATGA_TRY(flag_from(text));
+            return Done{};
+          },
+          [field](const Config& config) { return std::string(field(config) ? "true" : "false"); },
+          [](const Config&) { return std::string(); }};
+}
+
+template <class Field>
+Setting text(std::string key, Field field, Check check, std::string help) {
+  return {std::move(key),
+          "TEXT",
+          std::move(help),
+          [field](Config& config, std::string_view value) -> Status {
+            field(config) = std::string(value);
+            return Done{};
+          },
+          [field](const Config& config) { return masked(field(config)); },
+          [field, check = std::move(check)](const Config& config) {
+            return check ? check(field(config)) : std::string();
+          }};
+}
+
+template <class Field>
+void add_secret(std::vector<Setting>& table, std::string key, Field field, std::string help) {
+  Setting plain = text(key, field, nullptr, help);
+  plain.get = [field](const Config& config) {
+    return std::string(field(config).empty() ? "" : "***");
+  };
+  plain.has_flag = false;  // ps shows flags to everyone
+  plain.secret = true;
+  Setting file = plain;
+  file.key += "_file";
+  file.unit = "FILE";
+  file.help = help + ", read from this file";
+  file.has_flag = true;
+  file.file_of = std::move(key);
+  file.set = [field](Config& config, std::string_view path) -> Status {
+    std::ifstream in{std::string(path), std::ios::binary};
+    std::stringstream content;
+    if (!in || !(content << in.rdbuf()))
+      return Error{Code::malformed, fmt::format("cannot read \"{}\"", path)};
+    field(config) = std::move(content).str();
+    if (field(config).ends_with('\n')) field(config).pop_back();
+    return Done{};
+  };
+  table.push_back(std::move(plain));
+  table.push_back(std::move(file));
+}
+
+// A place in the Config, usable on const and mutable ones alike.
+#define CATGA_AT(place) \
+  [](auto& config) -> auto& { return config.place; }
+
+void add_cluster_settings(std::vector<Setting>& table) {
+  constexpr ms day{86'400'000};
+  const auto add = [&table](Setting setting) { table.push_back(std::move(setting)); };
+  add(text("cluster.name", CATGA_AT(cluster.name), check_cluster_name,
+           "prefix of every subject and key"));
+  add(count("cluster.shards", CATGA_AT(cluster.shards), 16, 65536,
+            "fixed at first start; another count is refused"));
+  add(count("cluster.min_members", CATGA_AT(cluster.min_members), 1, 1000,
+            "first claims wait for so many nodes, or 10 s"));
+  add(boolean("cluster.create", CATGA_AT(cluster.create), "may start an empty cluster"));
+  add(text("node.id", CATGA_AT(node.id), check_node_id, "name of this node, stable over restarts"));
+  add(count("node.weight", CATGA_AT(node.weight), 1, 16, "share of the shards"));
+  add(count("runtime.workers", CATGA_AT(runtime.workers), 0, 1024,
+            "threads that run entities; 0: one per core"));
+  add(time("membership.heartbeat", CATGA_AT(membership.heartbeat), ms(10), ms(60'000),
+           "a sign of life to each watcher this often"));
+  add(time("membership.suspect_after", CATGA_AT(membership.suspect_after), ms(30), ms(600'000),
+           "silence after which a vote may be cast"));
+  add(time("membership.settle", CATGA_AT(membership.settle), ms(0), ms(600'000),
+           "wait after a join before shards of the living move"));
+  add(time("membership.session_ttl", CATGA_AT(membership.session_ttl), ms(300), ms(600'000),
+           "Redis forgets a silent node after this"));
+  add(time("membership.session_renew", CATGA_AT(membership.session_renew), ms(50), ms(200'000),
+           "the session is extended this often"));
+  add(count("membership.watchers", CATGA_AT(membership.watchers), 1, 64,
+            "nodes that watch each node"));
+  add(count("rebalance.batch", CATGA_AT(rebalance.batch), 1, 4096, "shards per offer"));
+  add(count("rebalance.in_flight", CATGA_AT(rebalance.in_flight), 1, 65536,
+            "shards moving at once per node, out and in each"));
+  add(time("rebalance.drain_timeout", CATGA_AT(rebalance.drain_timeout), ms(10), ms(600'000),
+           "a slower handler aborts the move of its shard"));
+  add(time("rebalance.forward_for", CATGA_AT(rebalance.forward_for), ms(0), ms(3'600'000),
+           "late messages for a moved shard are sent on so long"));
+  add(time("drain.timeout", CATGA_AT(drain.timeout), ms(0), day,
+           "at shutdown: what is not handed over by then is released"));
+  add(time("drain.linger", CATGA_AT(drain.linger), ms(0), ms(600'000),
+           "at shutdown: late messages are forwarded at most so long"));
+  add(time("start.patience", CATGA_AT(start.patience), ms(0), day,
+           "NATS and Redis are tried for so long"));
+}
+
+void add_entity_settings(std::vector<Setting>& table) {
+  constexpr ms day{86'400'000};
+  const auto add = [&table](Setting setting) { table.push_back(std::move(setting)); };
+  add(time("entity.idle_timeout", CATGA_AT(entity.idle_timeout), ms(0), 30 * day,
+           "an idle entity leaves memory; 0s: never"));
+  add(time("entity.turn_warn", CATGA_AT(entity.turn_warn), ms(1), ms(600'000),
+           "a handler running longer is named in the log"));
+  add(count("entity.max_active", CATGA_AT(entity.max_active), 1, 100'000'000,
+            "entities in memory per node; the longest idle leave first"));
+  add(count("entity.mailbox", CATGA_AT(entity.mailbox), 1, 10'000'000,
+            "messages waiting for one entity; beyond: overloaded"));
+  add(bytes("entity.state_max", CATGA_AT(entity.state_max), 1024, 64ull << 20,
+            "state of one entity; beyond: failed"));
+  add(time("ask.timeout", CATGA_AT(ask.timeout), ms(1), day, "when the caller gives none"));
+  add(bytes("ask.payload_max", CATGA_AT(ask.payload_max), 1024, 64ull << 20,
+            "one message; beyond: malformed"));
+  add(count("ask.pending", CATGA_AT(ask.pending), 1, 100'000'000,
+            "asks of this process without answer; beyond: overloaded"));
+  add(count("buffer.shard_messages", CATGA_AT(buffer.shard_messages), 0, 10'000'000,
+            "held while a shard moves; beyond: overloaded"));
+  add(bytes("buffer.node_bytes", CATGA_AT(buffer.node_bytes), 0, 64ull << 30,
+            "held by a node for all moving shards"));
+  add(count("commit.batch", CATGA_AT(commit.batch), 1, 10'000, "commits per trip to Redis"));
+  add(count("commit.pending", CATGA_AT(commit.pending), 1, 10'000'000,
+            "commits waiting for Redis; beyond: overloaded"));
+  add(count("idempotency.per_entity", CATGA_AT(idempotency.per_entity), 1, 1'000'000,
+            "operation ids remembered per entity"));
+  add(bytes("idempotency.per_entity_bytes", CATGA_AT(idempotency.per_entity_bytes), 1024,
+            512ull << 20, "and so many bytes of replies"));
+  add(time("idempotency.retention", CATGA_AT(idempotency.retention), ms(60'000), 365 * day,
+           "how long an operation id is remembered"));
+}
+
+void add_connection_settings(std::vector<Setting>& table) {
+  const auto add = [&table](Setting setting) { table.push_back(std::move(setting)); };
+  add({"nats.urls", "URL,…", "servers; NATS_URL is read too, below CATGA_NATS_URLS",
+       [](Config& config, std::string_view text) -> Status {
+         config.nats.urls = split(text, ',');
+         return Done{};
+       },
+       [](const Config& config) {
+         std::string all;
+         for (const auto& url : config.nats.urls) all += (all.empty() ? "" : ",") + masked(url);
+         return all;
+       },
+       [](const Config& config) -> std::string {
+         if (config.nats.urls.empty()) return "names no server";
+         for (const auto& url : config.nats.urls)
+           if (auto wrong = check_nats_url(url); !wrong.empty()) return wrong;
+         return {};
+       }});
+  add(text("nats.user", CATGA_AT(nats.user), nullptr, "goes with nats.password"));
+  add_secret(table, "nats.password", CATGA_AT(nats.password), "password at NATS");
+  add_secret(table, "nats.token", CATGA_AT(nats.token), "token at NATS, instead of a user");
+  add(time("nats.connect_timeout", CATGA_AT(nats.connect_timeout), ms(10), ms(600'000),
+           "one attempt"));
+  add(time("nats.reconnect_wait", CATGA_AT(nats.reconnect_wait), ms(1), ms(600'000),
+           "between attempts"));
+  add(time("nats.lost_grace", CATGA_AT(nats.lost_grace), ms(100), ms(600'000),
+           "so long without NATS, then shards are given away through Redis"));
+  add(bytes("nats.batch_bytes", CATGA_AT(nats.batch_bytes), 4096, 64ull << 20,
+            "one NATS message; below the server's max_payload"));
+  add(bytes("nats.lane_bytes", CATGA_AT(nats.lane_bytes), 4096, 4ull << 30,
+            "waiting for one node; beyond: overloaded"));
+  add(bytes("nats.pending_bytes", CATGA_AT(nats.pending_bytes), 1 << 20, 1ull << 31,
+            "received and not yet handled"));
+  add(text("redis.url", CATGA_AT(redis.url), check_redis_url, "one primary"));
+  add(text("redis.user", CATGA_AT(redis.user), nullptr, "ACL user"));
+  add_secret(table, "redis.password", CATGA_AT(redis.password), "password at Redis");
+  add(time("redis.connect_timeout", CATGA_AT(redis.connect_timeout), ms(10), ms(600'000),
+           "one attempt"));
+  add(time("redis.command_timeout", CATGA_AT(redis.command_timeout), ms(10), ms(600'000),
+           "silence after which the connection counts as lost"));
+  add(time("redis.wait_timeout", CATGA_AT(redis.wait_timeout), ms(1), ms(60'000),
+           "WAIT for replicas, per trip"));
+  add(count("redis.connections", CATGA_AT(redis.connections), 1, 64,
+            "pipelines; a shard keeps to one"));
+  add(count("redis.wait_replicas", CATGA_AT(redis.wait_replicas), 0, 16,
+            "replicas that must have a commit before its answer leaves"));
+  add(boolean("redis.check_policy", CATGA_AT(redis.check_policy),
+              "refuse a policy other than noeviction, and Redis < 7.0"));
+  add(text("log.level", CATGA_AT(log.level), check_log_level,
+           "trace…error or off; also per logger: info,handoff=debug"));
+  add(text("log.format", CATGA_AT(log.format), check_log_format,
+           "text, json; auto: text on a terminal"));
+}
+#undef CATGA_AT
+
+std::vector<Setting> all_settings() {
+  std::vector<Setting> table;
+  add_cluster_settings(table);
+  add_entity_settings(table);
+  add_connection_settings(table);
+  return table;
+}
+
+std::string variable_of(std::string_view key) {
+  std::string name = "CATGA_";
+  for (const char c : key)
+    name += c == '.' ? '_' : static_cast<char>(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
+  return name;
+}
+std::string flag_of(std::string_view key) {
+  std::string name = "--" + std::string(key);
+  std::ranges::replace_if(
+      name, [](char c) { return c == '.' || c == '_'; }, '-');
+  return name;
+}
+
+// ---- The nearest name ---------------------------------------------------------------------------
+
+std::size_t distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i);
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const auto changed = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, changed}));
+    }
+  }
+  return row.back();
+}
+
+/// "; did you mean X?", or nothing when no name is near.
+std::string suggestion(std::string_view wrong, const std::vector<std::string>& names) {
+  std::string best;
+  std::size_t least = wrong.size() / 3 + 2;
+  for (const auto& name : names) {
+    const auto away = distance(wrong, name);
+    if (away < least) {
+      least = away;
+      best = name;
+    }
+  }
+  return best.empty() ? "" : fmt::format("; did you mean {}?", best);
+}
+
+// ---- Merging ------------------------------------------------------------------------------------
+
+struct Given {
+  std::string text;
+  std::string source;
+};
+
+struct Merge {
+  std::vector<Setting> table = all_settings();
+  Config config;
+  std::map<std::string, std::string, std::less<>> sources;  // key → where it was set
+  std::map<std::string, Given, std::less<>> file, variables, flags;
+  std::vector<std::string> usage;   // mistakes of the command line
+  std::vector<std::string> values;  // mistakes of values
+  std::vector<std::string> warnings;
+  std::string file_path;
+  bool file_demanded = false;
+  bool help = false, version = false, check = false;
+
+  std::vector<std::string> names(std::string (*spell)(std::string_view)) const {
+    std::vector<std::string> all;
+    for (const auto& setting : table) all.push_back(spell(setting.key));
+    return all;
+  }
+  bool knows(std::string_view key) const {
+    return std::ranges::any_of(table, [&](const Setting& s) { return s.key == key; });
+  }
+};
+
+std::string plain(std::string_view key) { return std::string(key); }
+
+void read_flags(Merge& merge, const std::vector<std::string>& arguments,
+                std::vector<std::string>* rest) {
+  CLI::App app;
+  app.set_help_flag();  // --help is ours, below
+  app.allow_extras();
+  std::map<std::string, std::string> given;
+  std::vector<std::pair<CLI::Option*, const Setting*>> options;
+  for (const auto& setting : merge.table) {
+    if (!setting.has_flag) continue;
+    auto* option = app.add_option(flag_of(setting.key), given[setting.key]);
+    options.emplace_back(option->take_last(), &setting);
+  }
+  auto* file = app.add_option("--config", merge.file_path)->take_last();
+  if (rest == nullptr) {  // a program with flags of its own has its own help
+    app.add_flag("--help,-h", merge.help);
+    app.add_flag("--version", merge.version);
+    app.add_flag("--check-config", merge.check);
+  }
+  try {
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::ParseError& trouble) {
+    merge.usage.emplace_back(trouble.what());
+    return;
+  }
+  merge.file_demanded = file->count() > 0;
+  for (const auto& [option, setting] : options)
+    if (option->count() > 0)
+      merge.flags[setting->key] = {given[setting->key], "flag " + flag_of(setting->key)};
+  if (rest != nullptr) {
+    *rest = app.remaining();
+    return;
+  }
+  for (const auto& extra : app.remaining())
+    merge.usage.push_back(
+        fmt::format("unknown {} \"{}\"{}", extra.starts_with("-") ? "flag" : "argument", extra,
+                    suggestion(extra.substr(0, extra.find('=')), merge.names(flag_of))));
+}
+
+/// Kubernetes describes a Service called `catga…` in variables of these shapes.
+bool made_by_kubernetes(std::string_view name) {
+  return name.ends_with("_SERVICE_HOST") || name.find("_SERVICE_PORT") != name.npos ||
+         name.ends_with("_PORT") || [&] {
+           const auto port = name.find("_PORT_");
+           return port != name.npos && port + 6 < name.size() && name[port + 6] >= '0' &&
+                  name[port + 6] <= '9';
+         }();
+}
+
+void read_variables(Merge& merge) {
+  std::map<std::string, std::string> known;
+  for (const auto& setting : merge.table) known[variable_of(setting.key)] = setting.key;
+  std::optional<Given> nats_url;
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    const std::string_view line = *entry;
+    const auto name = std::string(line.substr(0, line.find('=')));
+    const auto value = std::string(line.substr(std::min(name.size() + 1, line.size())));
+    if (value.empty()) continue;  // empty means unset
+    if (name == "NATS_URL") nats_url = Given{value, "env NATS_URL"};
+    if (!name.starts_with("CATGA_")) continue;
+    if (const auto found = known.find(name); found != known.end()) {
+      merge.variables[found->second] = {value, "env " + name};
+    } else if (name == "CATGA_CONFIG") {
+      if (!merge.file_demanded) merge.file_path = value;
+      merge.file_demanded = true;
+    } else if (!made_by_kubernetes(name)) {
+      merge.warnings.push_back(
+          fmt::format("unknown variable {}{}", name, suggestion(name, merge.names(variable_of))));
+    }
+  }
+  if (nats_url) merge.variables.emplace("nats.urls", *nats_url);
+}
+
+std::optional<std::string> text_of(const nlohmann::json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_boolean() || value.is_number()) return value.dump();
+  if (!value.is_array()) return std::nullopt;
+  std::string all;
+  for (const auto& item : value) {
+    if (!item.is_string()) return std::nullopt;
+    all += (all.empty() ? "" : ",") + item.get<std::string>();
+  }
+  return all;
+}
+
+void read_object(Merge& merge, const nlohmann::json& object, const std::string& prefix) {
+  for (const auto& [name, value] : object.items()) {
+    const auto key = prefix + name;
+    if (value.is_object()) {
+      read_object(merge, value, key + ".");
+    } else if (!merge.knows(key)) {
+      merge.values.push_back(fmt::format("{}: unknown key \"{}\"{}", merge.file_path, key,
+                                         suggestion(key, merge.names(plain))));
+    } else if (const auto text = text_of(value)) {
+      merge.file[key] = {*text, "file " + merge.file_path};
+    } else {
+      merge.values.push_back(
+          fmt::format("{}: {} has a value of the wrong kind; write a text, a "
+                      "number, true, false or a list of texts",
+                      merge.file_path, key));
+    }
+  }
+}
+
+void read_file(Merge& merge) {
+  if (!merge.file_demanded) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(default_file, ignored)) return;
+    merge.file_path = default_file;
+  }
+  std::ifstream in(merge.file_path, std::ios::binary);
+  std::stringstream content;
+  if (!in || !(content << in.rdbuf())) {
+    merge.values.push_back(
+        fmt::format("cannot read the configuration file \"{}\"", merge.file_path));
+    return;
+  }
+  try {
+    const auto json = nlohmann::json::parse(content.str(), nullptr, true, /*comments*/ true);
+    if (json.is_object()) return read_object(merge, json, "");
+    merge.values.push_back(fmt::format("{}: is not a JSON object", merge.file_path));
+  } catch (const nlohmann::json::exception& trouble) {
+    merge.values.push_back(fmt::format("{}: is not JSON: {}", merge.file_path, trouble.what()));
+  }
+}
+
+void set_values(Merge& merge) {
+  for (const auto& setting : merge.table) {
+    for (const auto* layer : {&merge.flags, &merge.variables, &merge.file}) {  // the highest wins
+      const auto found = layer->find(setting.key);
+      if (found == layer->end()) continue;
+      const auto& [value, source] = found->second;
+      merge.sources[setting.key] = source;
+      if (!setting.file_of.empty() && merge.sources.contains(setting.file_of)) {
+        merge.values.push_back(fmt::format("{} ({}) and {} ({}) are both set; keep one",
+                                           setting.file_of, merge.sources[setting.file_of],
+                                           setting.key, source));
+      } else if (const auto done = setting.set(merge.config, value); !done.ok()) {
+        merge.values.push_back(fmt::format("{} ({}): {}", setting.key, source, done.error().text));
+      }
+      break;
+    }
+  }
+}
+
+std::vector<std::string> mistakes_of(const Config& config, const std::vector<Setting>& table,
+                                     const std::map<std::string, std::string, std::less<>>& from) {
+  std::vector<std::string> all;
+  const auto value = [&](std::string_view key) {
+    const auto setting = std::ranges::find(table, key, &Setting::key);
+    const auto source = from.find(key);
+    return fmt::format("{} = {}{}", key, setting->get(config),
+                       source == from.end() ? "" : " (" + source->second + ")");
+  };
+  for (const auto& setting : table)
+    if (const auto wrong = setting.wrong(config); !wrong.empty())
+      all.push_back(fmt::format("{} {}", value(setting.key), wrong));
+
+  const auto& member = config.membership;
+  if (member.heartbeat * 3 > member.suspect_after)
+    all.push_back(fmt::format("{} must be at least three times {}: one late heartbeat is no death",
+                              value("membership.suspect_after"), value("membership.heartbeat")));
+  if (member.session_renew * 3 > member.session_ttl)
+    all.push_back(
+        fmt::format("{} must be at least three times {}: one slow answer must not end "
+                    "the session",
+                    value("membership.session_ttl"), value("membership.session_renew")));
+  if (config.redis.command_timeout >= member.session_ttl)
+    all.push_back(
+        fmt::format("{} must be shorter than {}: a node must notice a lost Redis while "
+                    "its session lasts",
+                    value("redis.command_timeout"), value("membership.session_ttl")));
+  if (!config.nats.token.empty() && !(config.nats.user.empty() && config.nats.password.empty()))
+    all.emplace_back("nats.token and nats.user or nats.password are both set; use one method");
+  return all;
+}
+
+Merge merged(const std::vector<std::string>& arguments, std::vector<std::string>* rest) {
+  Merge merge;
+  read_flags(merge, arguments, rest);
+  if (!merge.usage.empty() || merge.help || merge.version) return merge;
+  read_variables(merge);
+  read_file(merge);
+  set_values(merge);
+  if (merge.values.empty()) merge.values = mistakes_of(merge.config, merge.table, merge.sources);
+  for (const auto& warning : merge.warnings) fmt::print(stderr, "warning: {}\n", warning);
+  return merge;
+}
+
+std::string lines_of(const std::vector<std::string>& mistakes) {
+  return fmt::format("{}", fmt::join(mistakes, "\n"));
+}
+
+// ---- Printing -----------------------------------------------------------------------------------
+
+void print_help(const Merge& merge, std::string_view program) {
+  const Config defaults;
+  fmt::print("usage: {} [--config FILE] [--setting VALUE]…\n\n", program);
+  fmt::print(
+      "  --config FILE   JSON with the keys below, nested or dotted (also CATGA_CONFIG;\n"
+      "                  else {} if there is one)\n",
+      default_file);
+  fmt::print(
+      "  --check-config  print every setting and where it came from; exit 0, or 78\n"
+      "  --version, --help\n\n"
+      "Flags win over variables, variables over the file. nats.urls is --nats-urls as a\n"
+      "flag and CATGA_NATS_URLS as a variable; all names are made like this. Times need a\n"
+      "unit (500ms, 10s, 5m, 7d), sizes too (64KiB, 1MiB).\n\n");
+  for (const auto& setting : merge.table) {
+    const auto name = setting.has_flag ? flag_of(setting.key) : variable_of(setting.key);
+    const auto value = setting.get(defaults);
+    fmt::print("  {:<33} {:<12} {}{}\n", name, setting.unit, setting.help,
+               value.empty() ? "" : fmt::format(" [{}]", value));
+  }
+}
+
+void print_settings(const Merge& merge) {
+  for (const auto& setting : merge.table) {
+    const auto source = merge.sources.find(setting.key);
+    const bool is_set = source != merge.sources.end();
+    if (setting.secret && !setting.file_of.empty() && !is_set) continue;
+    fmt::print("{:<30} {:<36} {}\n", setting.key, setting.get(merge.config),
+               is_set ? source->second : "default");
+  }
+}
+
+[[noreturn]] void leave(const std::vector<std::string>& mistakes, int exit_code) {
+  for (const auto& mistake : mistakes) fmt::print(stderr, "{}\n", mistake);
+  if (exit_code == 2) fmt::print(stderr, "--help lists what there is\n");
+  std::exit(exit_code);  // NOLINT(concurrency-mt-unsafe): main has not started anything yet
+}
+
+}  // namespace
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  if (gethostname(name.data(), name.size() - 1) != 0 || name[0] == '\0') return "node";
+  std::string id = name.data();
+  std::ranges::replace_if(
+      id,
+      [](char c) {
+        return !only({&c, 1}, "._-", true);
+      },
+      '-');
+  return id.substr(0, 63);
+}
+
+Config Config::embedded() {
+  Config config;
+  config.embedded_mode = true;
+  config.node.id = "embedded";
+  config.log.level = "warn";  // the program's own output is what its user wants to see
+  return config;
+}
+
+Config Config::from(int argc, const char* const* argv) {
+  const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+  const Merge merge = merged(arguments, nullptr);
+  if (!merge.usage.empty()) leave(merge.usage, 2);
+  if (merge.help) {
+    print_help(merge, argc > 0 ? std::filesystem::path(argv[0]).filename().string() : "program");
+    leave({}, 0);
+  }
+  if (merge.version) {
+    fmt::print("catga {}\nredis-tls: no\n", CATGA_VERSION);
+    leave({}, 0);
+  }
+  if (merge.check) print_settings(merge);
+  if (!merge.values.empty()) leave(merge.values, 78);
+  if (merge.check) leave({}, 0);
+  return merge.config;
+}
+
+Result<Config> Config::parse(const std::vector<std::string>& arguments,
+                             std::vector<std::string>* rest) {
+  const Merge merge = merged(arguments, rest);
+  if (!merge.usage.empty()) return Error{Code::malformed, lines_of(merge.usage)};
+  if (merge.help || merge.version || merge.check)
+    return Error{Code::malformed, "--help, --version and --check-config are for Config::from"};
+  if (!merge.values.empty()) return Error{Code::malformed, lines_of(merge.values)};
+  return merge.config;
+}
+
+Status Config::validate() const {
+  const auto mistakes = mistakes_of(*this, all_settings(), {});
+  if (!mistakes.empty()) return Error{Code::malformed, lines_of(mistakes)};
+  return Done{};
+}
+
+}  // namespace catga

@@ -1,0 +1,380 @@
+// Log lines: from record to final bytes here; spdlog only carries the bytes to standard output.
+//
+// A line is finished before it is queued, so that nothing the caller passed is read later, and
+// so that escaping is ours: a pattern of spdlog does not escape, and a quote would break the JSON.
+// The queue is bounded and overruns its oldest line: an entity must never wait for a log. Lines of
+// level error go around the queue and are out when write() returns.
+#include "catga/runtime/telemetry/log.hpp"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <spdlog/async_logger.h>
+#include <spdlog/details/thread_pool.h>
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/base_sink.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <condition_variable>
+#include <cstdlib>
+#include <map>
+#include <mutex>
+
+namespace catga {
+namespace {
+
+constexpr std::size_t queue_lines = 8192;
+constexpr std::array<std::string_view, 5> severity_names{"TRACE", "DEBUG", "INFO", "WARN", "ERROR"};
+
+std::string_view name_of(Severity severity) {
+  return severity_names[static_cast<std::size_t>(severity)];
+}
+
+// ---- JSON ---------------------------------------------------------------------------------------
+
+/// The length of the valid UTF-8 sequence `text` begins with; 0 if it begins with none. Overlong
+/// forms, surrogates and what lies beyond U+10FFFF are not valid.
+std::size_t utf8_length(std::string_view text) {
+  const auto byte = [&text](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned first = byte(0);
+  if (first < 0x80) return 1;
+  const std::size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+  if (first < 0xC2 || first > 0xF4 || text.size() < length) return 0;
+  for (std::size_t i = 1; i < length; ++i)
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  const unsigned second = byte(1);
+  const bool wrong = (first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F) ||
+                     (first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F);
+  return wrong ? 0 : length;
+}
+
+/// Appends `text` as a JSON string of at most `room` bytes, quotes included. False if it was cut.
+bool append_string(std::string& out, std::string_view text, std::size_t room) {
+  if (room < 2) return false;
+  const std::size_t end = out.size() + room - 1;  // the closing quote has its place
+  out += '"';
+  bool whole = true;
+  while (!text.empty()) {
+    const std::size_t length = utf8_length(text);
+    const char c = text.front();
+    std::array<char, 8> hex{};
+    std::string_view piece;
+    if (length == 0)
+      piece = "\xEF\xBF\xBD";  // U+FFFD
+    else if (c == '"')
+      piece = "\\\"";
+    else if (c == '\\')
+      piece = "\\\\";
+    else if (c == '\n')
+      piece = "\\n";
+    else if (c == '\t')
+      piece = "\\t";
+    else if (c == '\r')
+      piece = "\\r";
+    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F)
+      piece = {hex.data(), fmt::format_to_n(hex.data(), hex.size(), "\\u{:04x}", c).size};
+    else
+      piece = text.substr(0, length);
+    if (out.size() + piece.size() > end) {
+      whole = false;
+      break;
+    }
+    out += piece;
+    text.remove_prefix(std::max<std::size_t>(length, 1));
+  }
+  out += '"';
+  return whole;
+}
+
+constexpr std::string_view truncated_mark = R"(,"truncated":true})";
+
+/// `,"name":` and the value. False, and nothing or a shorter text appended, if it does not fit.
+bool append_field(std::string& out, const LogField& field, std::size_t limit) {
+  const std::size_t before = out.size();
+  out += ',';
+  bool whole = append_string(out, field.name, limit);
+  out += ':';
+  if (const auto* text = std::get_if<std::string>(&field.value)) {
+    if (out.size() + 2 <= limit) whole = append_string(out, *text, limit - out.size()) && whole;
+  } else if (const auto* number = std::get_if<double>(&field.value)) {
+    out += std::isfinite(*number) ? fmt::to_string(*number) : "null";  // JSON knows no infinity
+  } else if (const auto* truth = std::get_if<bool>(&field.value)) {
+    out += *truth ? "true" : "false";
+  } else {
+    out += fmt::to_string(std::get<std::int64_t>(field.value));
+  }
+  if (out.size() <= limit && out.back() != ':') return whole;
+  out.resize(before);
+  return false;
+}
+
+void append_time(std::string& out, std::int64_t unix_us, const char* date_format) {
+  const auto seconds = static_cast<std::time_t>(unix_us / 1'000'000);
+  fmt::format_to(std::back_inserter(out), fmt::runtime(date_format), fmt::gmtime(seconds));
+}
+
+// ---- Text ---------------------------------------------------------------------------------------
+
+/// "catga.shard.id" → "shard", "catga.node.from" → "from", "duration_ms" as it is.
+std::string_view short_name(std::string_view name) {
+  if (!name.starts_with("catga.")) return name;
+  if (name.ends_with(".id")) name.remove_suffix(3);
+  return name.substr(name.rfind('.') + 1);
+}
+
+/// Control characters would let a message draw on the terminal.
+void append_plain(std::string& out, std::string_view text) {
+  for (const char c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F)
+      fmt::format_to(std::back_inserter(out), "\\x{:02x}", c);
+    else
+      out += c;
+  }
+}
+
+void append_value(std::string& out, const LogField& field) {
+  if (const auto* text = std::get_if<std::string>(&field.value)) {
+    if (text->find_first_of(" =\"") == text->npos && !text->empty())
+      append_plain(out, *text);
+    else
+      append_string(out, *text, log_line_max);
+    return;
+  }
+  std::visit(
+      [&out](const auto& value) {
+        if constexpr (!std::is_same_v<std::remove_cvref_t<decltype(value)>, std::string>)
+          out += fmt::to_string(value);
+      },
+      field.value);
+}
+
+// ---- Carrying -----------------------------------------------------------------------------------
+
+/// Writes each line to standard output with one system call, so that a reader sees whole lines at
+/// once and two processes with one output do not mix theirs. Counts them for flush().
+class StandardOutput final : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  /// Waits until `lines` of the queue have been written or dropped, at most `patience`.
+  template <class Dropped>
+  void wait_for(std::uint64_t lines, Dropped dropped, std::chrono::milliseconds patience) {
+    const auto until = std::chrono::steady_clock::now() + patience;
+    std::unique_lock lock(counted_);
+    while (written_ + dropped() < lines) {
+      // Drops make no noise, hence the look every few milliseconds.
+      more_.wait_for(lock, std::chrono::milliseconds(5));
+      if (std::chrono::steady_clock::now() > until) return;
+    }
+  }
+
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    std::string_view rest(message.payload.data(), message.payload.size());
+    while (!rest.empty()) {
+      const ssize_t n = ::write(STDOUT_FILENO, rest.data(), rest.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) break;  // nobody reads: nothing to be done, and no place to say so
+      rest.remove_prefix(static_cast<std::size_t>(n));
+    }
+    if (message.level >= spdlog::level::err) return;  // was never queued
+    const std::lock_guard lock(counted_);
+    ++written_;
+    more_.notify_all();
+  }
+  void flush_() override {}
+
+ private:
+  std::mutex counted_;
+  std::condition_variable more_;
+  std::uint64_t written_ = 0;
+};
+
+/// Reads "info,handoff=debug": a level for all, and levels for some loggers.
+struct Levels {
+  int common = static_cast<int>(Severity::info);
+  std::map<std::string, int, std::less<>> own;
+
+  explicit Levels(std::string_view text) {
+    while (!text.empty()) {
+      const auto part = text.substr(0, text.find(','));
+      text.remove_prefix(std::min(part.size() + 1, text.size()));
+      const auto equals = part.find('=');
+      if (equals == part.npos)
+        common = level_of(part);
+      else
+        own[std::string(part.substr(0, equals))] = level_of(part.substr(equals + 1));
+    }
+  }
+  static int level_of(std::string_view name) {
+    static constexpr std::array names{"trace", "debug", "info", "warn", "error", "off"};
+    const auto found = std::ranges::find(names, name);
+    return found == names.end() ? static_cast<int>(Severity::info)
+                                : static_cast<int>(found - names.begin());
+  }
+  int of(std::string_view logger) const {
+    const auto found = own.find(logger);
+    return found == own.end() ? common : found->second;
+  }
+  int lowest() const {
+    int level = common;
+    for (const auto& [name, one] : own) level = std::min(level, one);
+    return level;
+  }
+};
+
+std::int64_t unix_us_now() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::microseconds>(now).count();
+}
+
+}  // namespace
+
+std::string json_line(const LogRecord& record) {
+  const std::size_t limit = log_line_max - truncated_mark.size();
+  std::string out;
+  out.reserve(256 + record.message.size());
+  out += R"({"timestamp":")";
+  append_time(out, record.unix_us, "{:%Y-%m-%dT%H:%M:%S}");
+  fmt::format_to(std::back_inserter(out), R"(.{:06}Z","severity":"{}","message":)",
+                 record.unix_us % 1'000'000, name_of(record.severity));
+  bool whole = append_string(out, record.message, limit - 1024);  // the names behind it are short
+  out += R"(,"logger":)";
+  whole = append_string(out, record.logger, 128) && whole;
+  if (!record.event.empty()) {
+    out += R"(,"event.name":)";
+    whole = append_string(out, record.event, 256) && whole;
+    out += R"(,"catga.cluster.name":)";
+    whole = append_string(out, record.cluster, 128) && whole;
+  }
+  out += R"(,"catga.node.id":)";
+  whole = append_string(out, record.node, 128) && whole;
+  for (const auto& field : record.fields) whole = append_field(out, field, limit) && whole;
+  out += whole ? std::string_view("}") : truncated_mark;
+  return out;
+}
+
+std::string text_line(const LogRecord& record, bool colour) {
+  static constexpr std::array<std::string_view, 5> colours{"\x1b[90m", "\x1b[90m", "", "\x1b[33m",
+                                                           "\x1b[31m"};
+  const auto paint = colour ? colours[static_cast<std::size_t>(record.severity)] : "";
+  std::string out;
+  append_time(out, record.unix_us, "{:%H:%M:%S}");
+  fmt::format_to(std::back_inserter(out), ".{:03} {}{:<5}{} {:<8} ", record.unix_us / 1000 % 1000,
+                 paint, name_of(record.severity), paint.empty() ? "" : "\x1b[0m", record.logger);
+  append_plain(out, record.message);
+  out += record.fields.empty() ? "" : " ";
+  for (const auto& field : record.fields) {
+    fmt::format_to(std::back_inserter(out), " {}=", short_name(field.name));
+    append_value(out, field);
+  }
+  if (out.size() <= log_line_max) return out;
+  constexpr std::string_view mark = " truncated=true";
+  out.resize(log_line_max - mark.size());
+  while (!out.empty() && (static_cast<unsigned char>(out.back()) & 0xC0) == 0x80) out.pop_back();
+  if (!out.empty() && static_cast<unsigned char>(out.back()) >= 0xC0) out.pop_back();
+  return out.append(mark);
+}
+
+namespace {
+
+/// The thread is there before a node blocks SIGTERM for itself and its threads; it must not be the one that gets it.
+std::shared_ptr<spdlog::details::thread_pool> writing_thread() {
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  auto pool = std::make_shared<spdlog::details::thread_pool>(queue_lines, 1);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return pool;
+}
+
+}  // namespace
+
+struct Log::Private {
+  Levels levels;
+  bool json;
+  bool colour;
+  std::string node;
+  std::string cluster;
+  std::shared_ptr<StandardOutput> output = std::make_shared<StandardOutput>();
+  // Our own thread and logger: spdlog's registry belongs to the application.
+  std::shared_ptr<spdlog::details::thread_pool> pool = writing_thread();
+  std::shared_ptr<spdlog::async_logger> logger = std::make_shared<spdlog::async_logger>(
+      "catga", output, pool, spdlog::async_overflow_policy::overrun_oldest);
+  std::atomic<std::uint64_t> queued{0};
+  std::atomic<std::uint64_t> dropped_told{0};
+
+  Private(const Config::Log& settings, std::string of_cluster, std::string of_node)
+      : levels(settings.level),
+        json(settings.format == "json" || (settings.format == "auto" && !isatty(STDOUT_FILENO))),
+        colour(!json && isatty(STDOUT_FILENO) && std::getenv("NO_COLOR") == nullptr),  // NOLINT
+        node(std::move(of_node)),
+        cluster(std::move(of_cluster)) {
+    logger->set_level(spdlog::level::trace);  // what is wanted was decided before
+  }
+
+  std::string line_of(const LogRecord& record) const {
+    return (json ? json_line(record) : text_line(record, colour)) + '\n';
+  }
+
+  void carry(Severity severity, const std::string& line) {
+    if (severity == Severity::error) {
+      output->log({"catga", spdlog::level::err, spdlog::string_view_t(line.data(), line.size())});
+      return;
+    }
+    queued.fetch_add(1, std::memory_order_relaxed);
+    logger->log(spdlog::level::info, spdlog::string_view_t(line.data(), line.size()));
+  }
+
+  /// Says once per overrun how many lines are missing, as soon as there is room to say it.
+  void tell_drops() {
+    const std::uint64_t dropped = pool->overrun_counter();
+    std::uint64_t told = dropped_told.load(std::memory_order_relaxed);
+    if (dropped == told || pool->queue_size() > queue_lines / 2) return;
+    if (!dropped_told.compare_exchange_strong(told, dropped)) return;
+    const std::array fields{LogField{"dropped", static_cast<std::int64_t>(dropped - told)}};
+    carry(Severity::warn, line_of({.unix_us = unix_us_now(),
+                                   .severity = Severity::warn,
+                                   .logger = "telemetry",
+                                   .event = {},
+                                   .message = "log lines were dropped: written faster than read",
+                                   .cluster = cluster,
+                                   .node = node,
+                                   .fields = fields}));
+  }
+};
+
+Log::Log(const Config::Log& settings, std::string cluster, std::string node)
+    : private_(std::make_unique<Private>(settings, std::move(cluster), std::move(node))) {}
+
+Log::~Log() { flush(); }
+
+bool Log::wants(Severity severity) const {
+  return static_cast<int>(severity) >= private_->levels.lowest();
+}
+
+void Log::write(Severity severity, std::string_view logger, std::string_view event,
+                std::string_view message, std::initializer_list<LogField> fields) {
+  if (static_cast<int>(severity) < private_->levels.of(logger)) return;
+  private_->tell_drops();
+  private_->carry(severity, private_->line_of({.unix_us = unix_us_now(),
+                                               .severity = severity,
+                                               .logger = logger,
+                                               .event = event,
+                                               .message = message,
+                                               .cluster = private_->cluster,
+                                               .node = private_->node,
+                                               .fields = {fields.begin(), fields.size()}}));
+}
+
+void Log::flush() {
+  private_->output->wait_for(
+      private_->queued.load(), [pool = private_->pool] { return pool->overrun_counter(); },
+      std::chrono::seconds(2));
+}
+
+}  // namespace catga

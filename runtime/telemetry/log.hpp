@@ -1,0 +1,61 @@
+// One line is one record, to standard output: text on a terminal, JSON otherwise. Events have names
+// and fields.
+#pragma once
+#include "catga/runtime/config.hpp"
+
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+
+namespace catga {
+
+enum class Severity : std::uint8_t { trace, debug, info, warn, error };
+
+/// One attribute of a record: `{"catga.shard.id", 17}`. 64-bit ids (versions, epochs) go in as
+/// text.
+struct LogField {
+  std::string_view name;
+  std::variant<std::int64_t, double, bool, std::string> value;
+};
+
+/// One line before it has a form.
+struct LogRecord {
+  std::int64_t unix_us = 0;
+  Severity severity = Severity::info;
+  std::string_view logger, event, message;
+  std::string_view cluster, node;
+  std::span<const LogField> fields;
+};
+
+/// The longest line, without its newline. What does not fit is cut, and `truncated` says so.
+constexpr std::size_t log_line_max = 16 * 1024;
+
+/// The record as one line of JSON, without newline: always valid JSON and UTF-8.
+std::string json_line(const LogRecord& record);
+/// The record for people. May change; programs read JSON.
+std::string text_line(const LogRecord& record, bool colour);
+
+/// The log of one node. Thread-safe; never blocks the caller (the oldest waiting line is dropped
+/// and counted), except at error, which is written through.
+class Log {
+ public:
+  Log(const Config::Log& settings, std::string cluster, std::string node);
+  ~Log();
+  /// Whether a line of this severity would be written: ask before building an expensive message.
+  bool wants(Severity severity) const;
+  /// `logger`: node, membership, ring, handoff, entity, store, nats, gateway, app. `event`: a name
+  /// of the event table of ARCHITECTURE.md or "".
+  void write(Severity severity, std::string_view logger, std::string_view event,
+             std::string_view message, std::initializer_list<LogField> fields = {});
+  void flush();
+
+ private:
+  struct Private;
+  std::unique_ptr<Private> private_;
+};
+
+}  // namespace catga
