@@ -1,0 +1,103 @@
+// Carries messages to the owners of their shards, and answers back to those who wait: the Messenger of a process.
+//
+// An ask keeps its envelope until it is answered, and is sent again as sharding/caller.hpp decides. Whether the owner is
+// this very node makes no difference but for the two NATS legs that fall away.
+#pragma once
+#include "catga/entities/messenger.hpp"
+#include "catga/persistence/stores.hpp"
+#include "catga/runtime/config.hpp"
+#include "catga/runtime/envelope.hpp"
+#include "catga/runtime/messaging/lanes.hpp"
+#include "catga/runtime/messaging/routes.hpp"
+#include "catga/runtime/standing.hpp"
+#include "catga/sharding/caller.hpp"
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace catga {
+
+struct RouterOptions {
+  Incarnation process;  ///< this process's own inbox: where answers come back
+  std::uint32_t shards = 1024;
+  Config::Ask limits;
+  CallerTimes times;
+};
+
+/// Thread-safe. Callers' callbacks run on the thread that brings the answer.
+class Router final : public Messenger {
+ public:
+  /// `local`: runs a message on this node's shard actor; empty for programs that only call. `lanes` is null in embedded mode.
+  Router(RouterOptions options, NodeStanding& standing, OwnerStore& owners, Lanes* lanes);
+  ~Router() override;
+
+  void ask(Ask ask, Answered answered) override;
+  Status tell(Ask tell) override;
+
+  void host(std::function<void(ShardId, Envelope)> local) { local_ = std::move(local); }
+  Routes& routes() { return routes_; }
+
+  /// Sends the answer of an envelope to who waits for it: here or on another node. No waiter: nothing.
+  void answer(const Envelope& envelope, Result<std::string> answer, Epoch epoch);
+  /// Sends an envelope on to another node (a forward, MSG). false: too much waits for that node.
+  bool send(Incarnation to, const Envelope& envelope);
+
+  // ---- what arrives ----
+  void replied(const wire::Reply& reply);
+  void undelivered(const std::vector<std::uint64_t>& asks);
+  void unsent(const std::vector<std::uint64_t>& asks);
+  void adopt(std::shared_ptr<const Standing> standing, Incarnation self);
+  /// Repeats and ends asks whose time has come: every few ms, by the node's clock.
+  void tick();
+  /// Ends all asks: `unavailable` if never sent, else `unknown`.
+  void close();
+  std::size_t pending() const { return pending_count_.load(std::memory_order_relaxed); }
+  Incarnation self() const;
+
+ private:
+  struct Pending {
+    Envelope envelope;
+    ShardId shard;
+    Caller caller;
+    Answered answered;
+    Incarnation sent_to;
+  };
+  struct Table {
+    std::mutex lock;
+    std::unordered_map<std::uint64_t, std::shared_ptr<Pending>> asks;
+  };
+  Table& table_of(std::uint64_t correlation) { return tables_[correlation % tables_.size()]; }
+  std::shared_ptr<Pending> find(std::uint64_t correlation);
+  void finish(std::uint64_t correlation, Result<std::string> answer);
+  void act(std::uint64_t correlation, CallerAction action);
+  void transmit(std::uint64_t correlation);
+  void look_up(std::uint64_t correlation);
+  Result<Envelope> envelope_of(Ask&& ask, MessageClass kind);
+  template <class Decide>
+  void decide(std::uint64_t correlation, Decide decide);
+
+  const RouterOptions options_;
+  NodeStanding& standing_;
+  OwnerStore& owners_;
+  Lanes* lanes_;
+  Routes routes_;
+  std::function<void(ShardId, Envelope)> local_;
+  mutable std::mutex self_lock_;
+  Incarnation self_;
+  std::array<Table, 32> tables_;
+  std::atomic<std::uint64_t> next_{1};
+  std::atomic<std::size_t> pending_count_{0};
+  std::atomic<bool> closed_{false};
+  // Answers of the store that come after this object is gone find an empty pointer.
+  std::shared_ptr<Router*> alive_;
+  std::shared_ptr<std::mutex> alive_lock_;
+};
+
+}  // namespace catga

@@ -1,0 +1,45 @@
+// Who owns which shard, as far as this process has heard: where an ask is sent first. Right most of the time; a wrong
+// entry costs one hop.
+#pragma once
+#include "catga/sharding/ring.hpp"
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace catga {
+
+/// What is needed of a view to send: who is a member, and who should own what. Immutable.
+struct Standing {
+  std::shared_ptr<const MembershipView> view;
+  Placement placement;
+};
+
+/// Thread-safe. One short lock per look-up; entries of shards that share a lock rarely meet.
+class Routes {
+ public:
+  explicit Routes(std::uint32_t shards) : entries_(shards) {}
+
+  struct Hop {
+    Incarnation to;  ///< none: no member is known
+    Epoch epoch;     ///< 0: by placement only
+  };
+  Hop look_up(ShardId shard) const;
+  /// Hearsay counts when its epoch is higher; what was read from Redis counts always.
+  void learn(ShardId shard, Incarnation owner, Epoch epoch, bool from_redis);
+  void adopt(std::shared_ptr<const Standing> standing);
+  std::shared_ptr<const Standing> standing() const;
+  bool is_member(Incarnation node) const;
+  std::uint32_t shards() const { return static_cast<std::uint32_t>(entries_.size()); }
+
+ private:
+  std::mutex& lock_of(ShardId shard) const { return locks_[shard.value % locks_.size()]; }
+  mutable std::array<std::mutex, 64> locks_;
+  std::vector<Hop> entries_;
+  mutable std::mutex standing_lock_;
+  std::shared_ptr<const Standing> standing_;
+};
+
+}  // namespace catga
