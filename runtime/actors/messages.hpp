@@ -1,0 +1,193 @@
+// The map of a node: who supervises whom, and every message between its actors.
+//
+//      node_actor                one per node: adopts views, lets shards move, ticks
+//         | monitors, restarts
+//      shard_actor  x S          owns the shard's state machine, its queue, its relay and its timers
+//         | monitors
+//      entity_actor x active     one entity in memory: an Activation and the user's object
+//
+//   NATS thread --Deliver, Heard--> shard_actor --Deliver--> entity_actor --commit, load--> Redis threads
+//   Redis thread --Answer*--> shard_actor, entity_actor
+//
+// Nothing here leaves the process, so messages are plain structs without serialization. Big ones travel behind a
+// shared_ptr and are moved from by their only receiver.
+#pragma once
+#include "catga/persistence/stores.hpp"
+#include "catga/runtime/envelope.hpp"
+#include "catga/runtime/messaging/routes.hpp"
+#include "catga/sharding/ownership.hpp"
+
+#include <caf/allowed_unsafe_message_type.hpp>
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace catga::actors {
+
+struct ShardGate;
+
+/// What every actor of a node must know of the cluster: sent by the node_actor after each change.
+struct Situation {
+  std::shared_ptr<const Standing> standing;
+  Incarnation self;
+  bool up = false;  ///< this node is UP and NATS is connected
+  bool leaving = false;
+  bool claims_allowed = true;
+};
+
+// ---- to a shard_actor ----
+struct Deliver {
+  std::shared_ptr<std::vector<Envelope>> envelopes;
+  ViewVersion seen;  ///< the view their sender knows
+};
+struct Adopt {
+  std::shared_ptr<const Situation> situation;
+};
+struct Happened {
+  std::shared_ptr<ShardEvent> event;
+};
+struct HandoverArrived {
+  std::shared_ptr<std::vector<Envelope>> envelopes;
+  Incarnation from;
+  Epoch epoch;
+  std::uint32_t chunk = 0;
+  bool last = false;
+};
+struct HandoverHeard {
+  Epoch epoch;
+  std::uint32_t chunk = 0;
+};
+struct OutboxRead {
+  std::uint64_t reading = 0;
+  OwnerToken token;
+  std::shared_ptr<Result<OutboxPage>> page;
+};
+struct TimersRead {
+  std::uint64_t reading = 0;
+  std::int64_t until_ms = 0;
+  std::shared_ptr<Result<TimerPage>> page;
+};
+struct Trimmed {
+  std::string through;
+  OwnerToken token;
+  bool answered = false;
+  bool fenced = false;
+};
+struct TellAnswered {
+  std::string stream_id;
+  std::uint64_t generation = 0;
+  std::shared_ptr<Result<std::string>> answer;
+};
+struct TimersWritten {
+  std::shared_ptr<ShardGate> gate;  ///< as in OutboxGrew
+  std::shared_ptr<std::vector<TimerWrite>> timers;
+};
+struct TimerFailed {
+  std::shared_ptr<ShardGate> gate;  ///< as in OutboxGrew
+  std::string member;
+  bool ours = true;
+};
+struct OutboxGrew {
+  std::shared_ptr<ShardGate> gate;  ///< of the life of the shard it happened in
+  bool unknown = false;             ///< an earlier copy wrote the entries: read the stream
+  std::uint64_t hold = 0;           ///< ends when that is read
+};                                  ///< unknown: an earlier copy wrote, read the stream
+struct MayLeave {
+  EntityId entity;
+  std::uint64_t serial = 0;
+  std::uint64_t seen = 0;
+};  ///< idle after so many messages
+struct Emptied {
+  EntityId entity;
+  std::uint64_t serial = 0;
+  std::shared_ptr<std::deque<Envelope>> rest;
+};  ///< after Drain or Drop
+struct ShardTick {
+  std::int64_t at_ms = 0;  ///< the alarm in force has this time; others are stale
+};
+
+// ---- to an entity_actor ----
+struct LoadAnswered {
+  std::shared_ptr<Result<Loaded>> answer;
+};
+struct CommitAnswered {
+  std::string version;
+  OwnerToken token;
+  std::shared_ptr<Result<Committed>> answer;
+};
+struct AskAnswered {
+  std::uint64_t number = 0;
+  std::shared_ptr<Result<std::string>> answer;
+};
+struct NewToken {
+  OwnerToken token;
+};
+struct Resume {};  ///< the session is in force again
+struct DrainNow {};
+struct DropNow {};
+struct LeaveIfIdle {};
+struct EntityTick {
+  std::int64_t at_ms = 0;  ///< as above; 0: look whether the session is back
+};
+
+// ---- to the node_actor ----
+struct ViewNews {
+  std::shared_ptr<const MembershipView> view;
+  Incarnation self;
+};
+struct SessionNews {
+  bool in_force = false;
+  Incarnation self;
+};
+struct LinkNews {
+  bool nats = true;
+  bool redis = true;
+};
+struct WantsToMove {
+  ShardId shard;
+};
+struct MoveOver {
+  ShardId shard;
+  bool moved = false;
+};
+struct NodeTick {};
+struct LeaveNow {};
+
+}  // namespace catga::actors
+
+#define CATGA_LOCAL_MESSAGE(Type) CAF_ALLOW_UNSAFE_MESSAGE_TYPE(catga::actors::Type)
+CATGA_LOCAL_MESSAGE(Deliver)
+CATGA_LOCAL_MESSAGE(Adopt)
+CATGA_LOCAL_MESSAGE(Happened)
+CATGA_LOCAL_MESSAGE(HandoverArrived)
+CATGA_LOCAL_MESSAGE(HandoverHeard)
+CATGA_LOCAL_MESSAGE(OutboxRead)
+CATGA_LOCAL_MESSAGE(TimersRead)
+CATGA_LOCAL_MESSAGE(Trimmed)
+CATGA_LOCAL_MESSAGE(TellAnswered)
+CATGA_LOCAL_MESSAGE(TimersWritten)
+CATGA_LOCAL_MESSAGE(TimerFailed)
+CATGA_LOCAL_MESSAGE(OutboxGrew)
+CATGA_LOCAL_MESSAGE(MayLeave)
+CATGA_LOCAL_MESSAGE(Emptied)
+CATGA_LOCAL_MESSAGE(ShardTick)
+CATGA_LOCAL_MESSAGE(LoadAnswered)
+CATGA_LOCAL_MESSAGE(CommitAnswered)
+CATGA_LOCAL_MESSAGE(AskAnswered)
+CATGA_LOCAL_MESSAGE(NewToken)
+CATGA_LOCAL_MESSAGE(Resume)
+CATGA_LOCAL_MESSAGE(DrainNow)
+CATGA_LOCAL_MESSAGE(DropNow)
+CATGA_LOCAL_MESSAGE(LeaveIfIdle)
+CATGA_LOCAL_MESSAGE(EntityTick)
+CATGA_LOCAL_MESSAGE(ViewNews)
+CATGA_LOCAL_MESSAGE(SessionNews)
+CATGA_LOCAL_MESSAGE(LinkNews)
+CATGA_LOCAL_MESSAGE(WantsToMove)
+CATGA_LOCAL_MESSAGE(MoveOver)
+CATGA_LOCAL_MESSAGE(NodeTick)
+CATGA_LOCAL_MESSAGE(LeaveNow)
+#undef CATGA_LOCAL_MESSAGE

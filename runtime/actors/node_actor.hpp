@@ -1,0 +1,52 @@
+// One node's actors: adopts views and tells the shards, lets shards move, watches the session. Supervises the shards.
+#pragma once
+#include "catga/runtime/actors/messages.hpp"
+#include "catga/runtime/actors/surroundings.hpp"
+#include "catga/sharding/rebalance.hpp"
+
+#include <caf/event_based_actor.hpp>
+
+#include <memory>
+
+namespace catga::actors {
+
+class NodeActor final : public caf::event_based_actor {
+ public:
+  NodeActor(caf::actor_config& config, Host& host);
+  caf::behavior make_behavior() override;
+  void on_exit() override;
+  const char* name() const override { return "node"; }
+
+ private:
+  void view_adopted(const ViewNews& news);
+  void say_what_changed(const MembershipView& before, const MembershipView& after,
+                        Incarnation self);
+  void session_changed(const SessionNews& news);
+  void situation_changed();
+  void tick();
+  void grant_moves();
+  void tell_shards(ShardEvent event);
+  void shard_down(const caf::down_msg& down);
+
+  Host& host_;
+  Situation situation_;
+  std::shared_ptr<const Situation> current_;
+  Rebalance rebalance_;
+  bool session_ok_ = false;
+  bool nats_ = true;
+  std::int64_t nats_lost_at_ = 0;
+  bool releasing_ = false;       ///< shards are given up through Redis until none is left
+  bool told_to_leave_ = false;   ///< for good
+  bool enough_members_ = false;  ///< cluster.min_members were up together once
+  std::int64_t started_at_;
+  std::uint64_t next_move_ = 1;
+
+  // the rebalance being told in the log
+  std::int64_t plan_began_at_ = 0;
+  std::int64_t plan_said_at_ = 0;
+  std::string plan_id_;
+  std::string plan_reason_ = "node_joined";
+  std::size_t moved_ = 0, failed_ = 0;
+};
+
+}  // namespace catga::actors

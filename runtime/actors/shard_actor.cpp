@@ -1,0 +1,973 @@
+#include "catga/runtime/actors/shard_actor.hpp"
+
+#include "catga/entities/operation.hpp"
+#include "catga/runtime/actors/entity_actor.hpp"
+#include "catga/runtime/outbox_entry.hpp"
+#include "catga/sharding/bytes.hpp"
+#include "catga/sharding/hash.hpp"
+
+#include <caf/send.hpp>
+
+#include <algorithm>
+
+namespace catga::actors {
+
+namespace {
+
+constexpr std::int64_t hold_ownerless_ms =
+    2000;  // nobody claims the shard: then the message is refused
+// Each trim is a script of its own: with many shards, one after every answer would outnumber the commits.
+constexpr std::int64_t trim_every_ms = 1000, trim_idle_ms = 5000;
+constexpr std::int64_t slot_held_ms = 1000;  // should the new owner's word be lost
+constexpr std::size_t outbox_page = 1000, timers_page = 1000;  // what the stores give at most
+constexpr std::int64_t timer_horizon_ms = 300'000, timer_refill_ms = 60'000;
+constexpr std::size_t handover_chunk_bytes = 512 * 1024;
+constexpr unsigned failed_tells_max = 10;
+
+LogField shard_field(ShardId shard) {
+  return {"catga.shard.id", static_cast<std::int64_t>(shard.value)};
+}
+
+bool elsewhere(const Shard& shard) {
+  return shard.state == ShardState::none || shard.state == ShardState::forwarding;
+}
+
+}  // namespace
+
+ShardActor::ShardActor(caf::actor_config& config, Host& host, ShardId id)
+    : caf::event_based_actor(config),
+      host_(host),
+      situation_(std::make_shared<Situation>()),
+      gate_(std::make_shared<ShardGate>()) {
+  shard_.id = id;
+  shard_.times = host.times;
+  shard_.seed = new_operation_id().low;  // random bits are random bits
+  set_down_handler([this](const caf::down_msg& down) { entity_down(down); });
+}
+
+ShardActor::~ShardActor() {
+  gate_->open = false;
+  if (counted_held_) host_.held.fetch_sub(1);
+  if (counted_serving_) host_.serving.fetch_sub(1);
+  if (counted_incoming_) host_.incoming.fetch_sub(1);
+  host_.buffered_bytes.fetch_sub(held_bytes_);
+}
+
+void ShardActor::on_exit() {
+  gate_->open = false;
+  for (auto& [entity, active] : active_) send_exit(active.actor, caf::exit_reason::kill);
+  active_.clear();
+}
+
+caf::actor ShardActor::self_handle() { return caf::actor_cast<caf::actor>(this); }
+
+std::string ShardActor::node_name(Incarnation node) const {
+  return node == situation_->self ? host_.node_id : host_.names.of(node);
+}
+
+caf::behavior ShardActor::make_behavior() {
+  return {
+      [this](Deliver& message) {
+        for (Envelope& envelope : *message.envelopes) {
+          dispatch(std::move(envelope), false, 0, message.seen);
+        }
+        arm();
+      },
+      [this](Happened& message) {
+        if (const auto* heard = std::get_if<RouteHeard>(message.event.get()))
+          moved_away(heard->owner, heard->epoch);
+        const auto* read = std::get_if<RecordRead>(message.event.get());
+        const std::uint64_t number = read != nullptr ? read->number : 0;
+        const bool answered = read != nullptr && read->record.ok();
+        apply(*message.event);
+        if (number != 0) looked_up(number, answered);
+      },
+      [this](Adopt& message) { adopt(message); },
+      [this](HandoverArrived& message) { handover_arrived(message); },
+      [this](const HandoverHeard& message) {
+        if (!giving_) return;
+        giving_->acknowledged(message.epoch, message.chunk);
+        if (giving_->done()) giving_.reset();
+      },
+      [this](OutboxRead& message) { outbox_read(message); },
+      [this](TimersRead& message) { timers_read(message); },
+      [this](const Trimmed& message) {
+        trimming_ = false;
+        if (message.answered && !message.fenced) {
+          const std::lock_guard guard(gate_->relay_lock);
+          gate_->relay.trimmed(message.through);
+        }
+        if (message.answered && message.fenced) apply(WasFenced{message.token});
+        arm();
+      },
+      [this](TellAnswered& message) { tell_answered(message); },
+      [this](TimersWritten& message) {
+        if (message.gate != gate_) return;
+        for (TimerWrite& write : *message.timers) timers_.written(std::move(write));
+        fire_timers();
+        arm();
+      },
+      [this](const TimerFailed& message) {
+        if (message.gate != gate_) return;
+        const std::int64_t now = host_.standing.cluster_now();
+        if (message.ours)
+          timers_.failed(message.member, now);
+        else
+          timers_.lost(message.member, now);
+        arm();
+      },
+      [this](const OutboxGrew& message) {
+        if (message.gate != gate_) return;  // of a life of this shard that is over
+        if (message.hold != 0) holds_.push_back(message.hold);
+        if (message.unknown && !reading_more_ && !hydrating_) {
+          reading_more_ = true;
+          ++reading_;
+          read_outbox("");
+        }
+        deliver_tells();
+        arm();
+      },
+      [this](const MayLeave& message) { may_leave(message); },
+      [this](Emptied& message) { emptied(message); },
+      [this](const ShardTick& alarm) {
+        if (alarm.at_ms == armed_at_) tick();  // else overtaken by an earlier alarm
+      },
+  };
+}
+
+// ---- the state machine -------------------------------------------------------------------------------------------
+
+Surroundings ShardActor::around() const {
+  Surroundings around;
+  around.self = situation_->self;
+  around.session_ok = host_.standing.session_ok() && static_cast<bool>(situation_->self);
+  around.may_own = situation_->up && around.session_ok;
+  around.leaving = situation_->leaving;
+  around.view = situation_->standing ? situation_->standing->view.get() : nullptr;
+  around.target = target_;
+  around.rank = rank_;
+  around.claims_allowed = situation_->claims_allowed;
+  return around;
+}
+
+void ShardActor::adopt(const Adopt& message) {
+  situation_ = message.situation;
+  adopted_at_ = boot_ms();
+  target_ =
+      situation_->standing ? situation_->standing->placement.target(shard_.id) : Incarnation{};
+  rank_ = target_ == situation_->self || !situation_->standing
+              ? 0
+              : situation_->standing->placement.rank(shard_.id, situation_->self);
+  asked_to_move_ = false;
+  routes_changed_ = true;
+  apply(ViewAdopted{});
+}
+
+void ShardActor::apply(const ShardEvent& event) {
+  events_.push_back(event);
+  if (stepping_) return;
+  stepping_ = true;
+  while (!events_.empty()) {
+    const ShardEvent next = std::move(events_.front());
+    events_.pop_front();
+    carry_out(step(shard_, next, around(), boot_ms()));
+  }
+  stepping_ = false;
+  settle();
+}
+
+void ShardActor::carry_out(ShardActions actions) {
+  for (const ShardAction& action : actions) {
+    std::visit([this](const auto& what) { act(what); }, action);
+  }
+}
+
+void ShardActor::settle() {
+  if (routes_changed_ && elsewhere(shard_)) {
+    routes_changed_ = false;
+    redispatch(true);
+  }
+  count_state();
+  if (shard_.wants_to_move(around(), boot_ms()) && !asked_to_move_) {
+    asked_to_move_ = true;
+    free_slot();  // of an earlier move
+    send(host_.node, WantsToMove{shard_.id});
+  }
+  arm();
+}
+
+void ShardActor::count_state() {
+  const auto count = [](bool now, bool& counted, std::atomic<std::uint32_t>& counter) {
+    if (now == counted) return;
+    counted = now;
+    if (now)
+      counter.fetch_add(1);
+    else
+      counter.fetch_sub(1);
+  };
+  count(shard_.holds(), counted_held_, host_.held);
+  count(shard_.state == ShardState::owned, counted_serving_, host_.serving);
+  count(shard_.state == ShardState::incoming, counted_incoming_, host_.incoming);
+}
+
+void ShardActor::act(const AskCas& action) {
+  Exchange exchange{shard_.id, action.expected, action.owner, action.nonce, {}};
+  if (situation_->standing) exchange.view = situation_->standing->view->version;
+  if (shard_.state == ShardState::claiming || shard_.purpose == CasPurpose::claim) {
+    mode_ = "takeover";
+    came_from_ = action.expected ? action.expected->incarnation : Incarnation{};
+    if (stopped_at_ == 0) stopped_at_ = adopted_at_;
+  } else if (shard_.purpose == CasPurpose::readopt) {
+    mode_ = "readopt";
+    came_from_ = shard_.token.incarnation;
+  }
+  host_.stores.owners().exchange(
+      exchange, [self = self_handle(), nonce = action.nonce](Result<Exchanged> answer) {
+        CasAnswered event{nonce, answer.ok(), false, {}};
+        if (answer.ok()) {
+          event.done = answer->done;
+          event.record = answer->record;
+        }
+        caf::anon_send(self, Happened{std::make_shared<ShardEvent>(std::move(event))});
+      });
+}
+
+void ShardActor::act(const AskRecord& action) {
+  host_.stores.owners().read(
+      shard_.id, [self = self_handle(), number = action.number](Result<OwnerRecord> record) {
+        caf::anon_send(
+            self, Happened{std::make_shared<ShardEvent>(RecordRead{number, std::move(record)})});
+      });
+}
+
+void ShardActor::act(const AskView& action) {
+  if (host_.newer_view) host_.newer_view(action.at_least);
+}
+
+void ShardActor::act(const Hydrate& action) {
+  hydrating_ = true;
+  outbox_done_ = timers_done_ = false;
+  ++reading_;
+  ++generation_;
+  trimming_ = reading_more_ = false;
+  timers_.clear();
+  {
+    const std::lock_guard guard(gate_->relay_lock);
+    gate_->relay.clear();
+    holds_ = {gate_->relay.hold()};
+  }
+  shard_.token = action.token;
+  read_outbox("");
+  read_timers();
+}
+
+void ShardActor::act(const Serve& action) {
+  draining_ = false;
+  gate_->open = true;
+  const std::int64_t now = boot_ms();
+  if (action.fresh) {
+    if (host_.lanes != nullptr)
+      host_.lanes->announce({shard_.id, action.token.epoch, action.token.incarnation});
+    const std::int64_t gap = stopped_at_ == 0 ? 0 : now - stopped_at_;
+    const bool from_another = came_from_ && came_from_ != situation_->self;
+    const bool planned = mode_ == "planned";  // told by the old owner, on whose clock the gap is
+    host_.log.write(from_another && !planned ? Severity::info : Severity::debug, "handoff",
+                    "catga.shard.handoff.completed",
+                    "shard " + std::to_string(shard_.id.value) + " is served here after " +
+                        std::to_string(gap) + " ms",
+                    {shard_field(shard_.id),
+                     {"catga.node.from", from_another ? node_name(came_from_) : std::string("-")},
+                     {"catga.node.to", host_.node_id},
+                     {"mode", std::string(mode_)},
+                     {"catga.shard.epoch", std::to_string(action.token.epoch.value)},
+                     {"unavailable_ms", gap}});
+  }
+  stopped_at_ = 0;
+  mode_ = "takeover";
+  came_from_ = {};
+  for (auto& [entity, active] : active_) {
+    if (!active.leaving) send(active.actor, Resume{});
+  }
+  std::vector<Envelope> before = std::exchange(returned_, {});
+  for (Envelope& envelope : before) dispatch(std::move(envelope), false);
+  redispatch(false);
+  deliver_tells();
+  fire_timers();
+}
+
+void ShardActor::act(const Retoken& action) {
+  for (auto& [entity, active] : active_) send(active.actor, NewToken{action.token});
+}
+
+void ShardActor::act(const Pause&) { gate_->open = false; }
+
+void ShardActor::act(const Drain&) {
+  draining_ = true;
+  stopped_at_ = boot_ms();
+  entities_before_ = active_.size();
+  for (auto& [entity, active] : active_) {
+    active.leaving = true;
+    send(active.actor, DrainNow{});
+  }
+  drained_if_empty();
+}
+
+void ShardActor::drained_if_empty() {
+  if (draining_ && active_.empty()) {
+    draining_ = false;
+    drained_at_ = boot_ms();
+    apply(DrainEnded{});
+  }
+}
+
+void ShardActor::act(const DropMemory& action) {
+  gate_->open = false;
+  draining_ = false;
+  if (action.cause != LossCause::released && !active_.empty()) {
+    host_.log.write(
+        Severity::warn, "handoff", "catga.shard.ownership.lost",
+        "shard " + std::to_string(shard_.id.value) +
+            " is no longer ours: " + std::to_string(active_.size()) + " entities leave memory",
+        {shard_field(shard_.id),
+         {"catga.shard.epoch", std::to_string(shard_.token.epoch.value)},
+         {"cause", std::string(action.cause == LossCause::fenced ? "fenced" : "rollback")}});
+  }
+  for (auto& [entity, active] : active_) {
+    send(active.actor, DropNow{});
+    for (Envelope& envelope : active.backlog) returned_.push_back(std::move(envelope));
+  }
+  active_.clear();
+  gate_ = std::make_shared<ShardGate>();  // the old entities keep theirs, closed
+  timers_.clear();
+  ++generation_;
+  ++reading_;
+  hydrating_ = reading_more_ = trimming_ = false;
+  timers_reading_ = 0;
+  holds_.clear();
+}
+
+void ShardActor::act(const Reroute&) { routes_changed_ = true; }
+
+void ShardActor::act(const SendOffer& action) {
+  if (host_.lanes != nullptr)
+    (void)host_.lanes->push(action.to, wire::Offer{shard_.id, action.move, action.epoch});
+}
+void ShardActor::act(const SendReady& action) {
+  if (host_.lanes != nullptr)
+    (void)host_.lanes->push(action.to, wire::Ready{shard_.id, action.move});
+}
+void ShardActor::act(const SendRefuse& action) {
+  if (host_.lanes != nullptr)
+    (void)host_.lanes->push(action.to, wire::Refuse{shard_.id, action.move, action.reason});
+}
+void ShardActor::act(const SendAbort& action) {
+  if (host_.lanes != nullptr)
+    (void)host_.lanes->push(action.to, wire::Abort{shard_.id, action.move});
+}
+void ShardActor::act(const SendWant& action) {
+  if (host_.lanes != nullptr) (void)host_.lanes->push(action.to, wire::Want{shard_.id});
+}
+
+void ShardActor::act(const LearnRoute& action) {
+  host_.router.routes().learn(shard_.id, action.owner, action.epoch, action.from_redis);
+  routes_changed_ = true;
+}
+
+void ShardActor::act(const MoveEnded& action) {
+  asked_to_move_ = false;
+  if (action.moved) {  // the new owner has work before it serves: the place is free when it says so
+    slot_held_since_ = boot_ms();
+  } else {
+    send(host_.node, MoveOver{shard_.id, false});
+  }
+}
+
+void ShardActor::free_slot() {
+  if (slot_held_since_ == 0) return;
+  slot_held_since_ = 0;
+  send(host_.node, MoveOver{shard_.id, true});
+}
+
+// ---- messages ----------------------------------------------------------------------------------------------------
+
+void ShardActor::refuse(const Envelope& envelope, Code code, std::string text,
+                        std::chrono::milliseconds retry_after) {
+  if (envelope.kind == MessageClass::timer)
+    return timers_.lost(envelope.timer, host_.standing.cluster_now());
+  host_.router.answer(envelope, Error{code, std::move(text), retry_after}, Epoch{});
+}
+
+void ShardActor::dispatch(Envelope envelope, bool fresh, std::int64_t since_ms, ViewVersion seen) {
+  const bool behind = situation_->standing && seen > situation_->standing->view->version;
+  const Surroundings surroundings = around();
+  const Route where = route(shard_, surroundings, envelope.route_epoch, envelope.hops, fresh,
+                            surroundings.session_ok, behind);
+  if (envelope.kind == MessageClass::timer && elsewhere(shard_))
+    return;  // its next owner reads it from the store
+  switch (where.verdict) {
+    case Verdict::run:
+      return run(std::move(envelope));
+    case Verdict::hold:
+      if (draining_ && ends_a_knot(envelope) && active_.contains(envelope.entity)) {
+        return run(std::move(envelope));
+      }
+      return hold(std::move(envelope), since_ms);
+    case Verdict::forward:
+      return forward(std::move(envelope), where.to, where.epoch);
+    case Verdict::look_up:
+      return look_up(std::move(envelope));
+    case Verdict::refuse:
+      return refuse(envelope, Code::unavailable,
+                    "the message was sent on " + std::to_string(envelope.hops) +
+                        " times and found no owner of shard " + std::to_string(shard_.id.value));
+  }
+}
+
+void ShardActor::run(Envelope envelope) {
+  const auto kind = host_.kinds.find(envelope.entity.kind);
+  if (kind == host_.kinds.end()) {
+    return refuse(envelope, Code::not_found,
+                  "node " + host_.node_id + " hosts no kind " + envelope.entity.kind);
+  }
+  if (envelope.kind != MessageClass::timer && envelope.deadline_ms <= boot_ms()) {
+    return refuse(envelope, Code::timeout, "the deadline passed on the way");
+  }
+  Active& active = activate(envelope.entity, kind->second);
+  const std::uint64_t waiting =
+      active.sent - active.gauge->handled.load(std::memory_order_acquire) + active.backlog.size();
+  if (waiting >= host_.config.entity.mailbox) {
+    return refuse(envelope, Code::overloaded,
+                  text_of(envelope.entity) + " has " + std::to_string(waiting) +
+                      " messages waiting (entity.mailbox)",
+                  std::chrono::milliseconds(50));
+  }
+  if (active.leaving && !ends_a_knot(envelope)) {
+    active.backlog.push_back(std::move(envelope));
+    return;
+  }
+  active.sent += 1;
+  auto one = std::make_shared<std::vector<Envelope>>();
+  one->push_back(std::move(envelope));
+  send(active.actor, Deliver{std::move(one), {}});
+}
+
+/// An ask from a suspended turn. A draining entity may itself be suspended in a turn that waits for this very ask: only
+/// the entity can see that. Should it end before it looks, the ask is repeated by its caller; a tell would be lost.
+bool ShardActor::ends_a_knot(const Envelope& envelope) {
+  return !envelope.path.empty() && envelope.kind == MessageClass::ask;
+}
+
+void ShardActor::hold(Envelope envelope, std::int64_t since_ms) {
+  const std::size_t bytes = envelope.bytes();
+  const bool timer = envelope.kind == MessageClass::timer;
+  if (!timer && (held_.size() >= host_.config.buffer.shard_messages ||
+                 host_.buffered_bytes.load(std::memory_order_relaxed) + bytes >
+                     host_.config.buffer.node_bytes)) {
+    return refuse(envelope, Code::overloaded,
+                  "shard " + std::to_string(shard_.id.value) +
+                      " is moving and its buffer is full (buffer.shard_messages)",
+                  std::chrono::milliseconds(100));
+  }
+  held_bytes_ += bytes;
+  host_.buffered_bytes.fetch_add(bytes, std::memory_order_relaxed);
+  held_.push_back({std::move(envelope), since_ms != 0 ? since_ms : boot_ms()});
+}
+
+void ShardActor::forward(Envelope envelope, Incarnation to, Epoch epoch) {
+  envelope.hops = static_cast<std::uint8_t>(envelope.hops + 1);
+  envelope.route_epoch = epoch;
+  host_.forwarded.fetch_add(1, std::memory_order_relaxed);
+  if (!host_.router.send(to, envelope)) {
+    return refuse(envelope, Code::overloaded, "too much waits for node " + node_name(to),
+                  std::chrono::milliseconds(50));
+  }
+  if (envelope.reply_to && host_.lanes != nullptr)
+    (void)host_.lanes->push(envelope.reply_to, wire::Owns{shard_.id, epoch, to});
+}
+
+void ShardActor::look_up(Envelope envelope) {
+  std::vector<Envelope>& waiting = looking_read_ == 0 ? looking_ : looking_next_;
+  if (looking_.size() + looking_next_.size() >= host_.config.buffer.shard_messages) {
+    return refuse(
+        envelope, Code::overloaded,
+        "too many messages look for the owner of shard " + std::to_string(shard_.id.value),
+        std::chrono::milliseconds(100));
+  }
+  waiting.push_back(std::move(envelope));
+  if (looking_read_ != 0) return;
+  looking_read_ = shard_.read_number + 1;
+  apply(LookUpWanted{});
+}
+
+void ShardActor::looked_up(std::uint64_t number, bool answered) {
+  if (looking_read_ == 0 || number < looking_read_) return;
+  if (number != shard_.read_number)
+    return;                                 // the state machine has asked again: that answer counts
+  if (!answered && shard_.reading) return;  // it asks again by the clock
+  looking_read_ = 0;
+  std::vector<Envelope> found = std::exchange(looking_, std::exchange(looking_next_, {}));
+  for (Envelope& envelope : found) dispatch(std::move(envelope), answered);
+  if (!looking_.empty()) {
+    looking_read_ = shard_.read_number + 1;
+    apply(LookUpWanted{});
+  }
+  arm();
+}
+
+void ShardActor::redispatch(bool fresh) {
+  for (Envelope& envelope : std::exchange(returned_, {})) dispatch(std::move(envelope), fresh);
+  std::deque<Held> held = std::exchange(held_, {});
+  host_.buffered_bytes.fetch_sub(std::exchange(held_bytes_, 0), std::memory_order_relaxed);
+  for (Held& one : held) dispatch(std::move(one.envelope), fresh, one.since_ms);
+}
+
+/// Nobody claimed the shard in time, or the caller's deadline is over.
+void ShardActor::refuse_stale() {
+  const std::int64_t now = boot_ms();
+  const auto stale = [&](const Envelope& envelope, std::int64_t since) {
+    if (envelope.kind == MessageClass::timer) return false;
+    return envelope.deadline_ms <= now || (elsewhere(shard_) && now - since >= hold_ownerless_ms);
+  };
+  std::deque<Held> keep;
+  for (Held& one : held_) {
+    if (!stale(one.envelope, one.since_ms)) {
+      keep.push_back(std::move(one));
+      continue;
+    }
+    const std::size_t bytes = one.envelope.bytes();
+    held_bytes_ -= bytes;
+    host_.buffered_bytes.fetch_sub(bytes, std::memory_order_relaxed);
+    refuse(one.envelope, Code::unavailable,
+           "shard " + std::to_string(shard_.id.value) + " has no owner that could run it now");
+  }
+  held_ = std::move(keep);
+  for (std::vector<Envelope>* list : {&looking_, &looking_next_}) {
+    std::erase_if(*list, [&](const Envelope& envelope) {
+      if (envelope.deadline_ms > now) return false;
+      refuse(envelope, Code::unavailable,
+             "the owner of the shard could not be looked up: Redis does not answer");
+      return true;
+    });
+  }
+}
+
+// ---- entities ----------------------------------------------------------------------------------------------------
+
+ShardActor::Active& ShardActor::activate(const EntityId& entity, const Kind& kind) {
+  Active& active = active_[entity];
+  if (active.actor) return active;
+  active.gauge = std::make_shared<Gauge>();
+  active.serial = next_serial_++;
+  EntityStart start{shard_.id,     entity, shard_.token, active.serial,
+                    self_handle(), gate_,  active.gauge};
+  active.actor =
+      spawn<EntityActor, caf::monitored>(std::ref(host_), std::cref(kind), std::move(start));
+  return active;
+}
+
+void ShardActor::may_leave(const MayLeave& message) {
+  const auto at = active_.find(message.entity);
+  if (at == active_.end() || at->second.serial != message.serial ||
+      at->second.sent != message.seen || at->second.leaving)
+    return;
+  send(at->second.actor, DropNow{});  // idle, and nothing on its way: there is nothing to drop
+  active_.erase(at);
+}
+
+void ShardActor::emptied(Emptied& message) {
+  const auto at = active_.find(message.entity);
+  const bool current = at != active_.end() && at->second.serial == message.serial;
+  std::vector<Envelope> rest{std::make_move_iterator(message.rest->begin()),
+                             std::make_move_iterator(message.rest->end())};
+  if (current) {
+    for (Envelope& envelope : at->second.backlog) rest.push_back(std::move(envelope));
+    active_.erase(at);
+  }
+  if (draining_) {
+    for (Envelope& envelope : rest) returned_.push_back(std::move(envelope));
+    return drained_if_empty();
+  }
+  for (Envelope& envelope : rest) dispatch(std::move(envelope), false);
+  arm();
+}
+
+/// An entity's actor broke (ours, not the handler's: those are caught). Its commit may be under way, its timers too. Taking
+/// the shard anew under another token settles both: the late commit is fenced, the timers are read again.
+void ShardActor::entity_down(const caf::down_msg& down) {
+  if (!down.reason) return;
+  for (const auto& [entity, active] : active_) {
+    if (active.actor.address() != down.source) continue;
+    host_.log.write(Severity::error, "entity", "",
+                    "the actor of " + text_of(entity) + " ended: the shard is taken anew",
+                    {shard_field(shard_.id), {"error", to_string(down.reason)}});
+    // What was in its mailbox is lost: asks are repeated by their callers, timers are read again.
+    for (const Envelope& envelope : active.backlog) returned_.push_back(envelope);
+    active_.erase(entity);
+    return apply(WasFenced{shard_.token});
+  }
+}
+
+void ShardActor::passivate_idle() {
+  const std::int64_t now = boot_ms();
+  const std::int64_t timeout = host_.config.entity.idle_timeout.count();
+  const std::uint32_t in_memory = host_.active.load(std::memory_order_relaxed);
+  const bool crowded = in_memory > host_.config.entity.max_active;
+  sweep_at_ = now + std::clamp<std::int64_t>(timeout / 4, 50, crowded ? 1000 : 30'000);
+  std::vector<std::pair<std::int64_t, const Active*>> idle;
+  for (const auto& [entity, active] : active_) {
+    if (active.leaving || active.sent != active.gauge->handled.load(std::memory_order_acquire))
+      continue;
+    const std::int64_t used = active.gauge->last_used_ms.load(std::memory_order_relaxed);
+    if (timeout > 0 && now - used >= timeout)
+      send(active.actor, LeaveIfIdle{});
+    else if (crowded)
+      idle.emplace_back(used, &active);
+  }
+  if (!crowded) return;
+  std::sort(idle.begin(), idle.end());
+  const std::size_t surplus =
+      idle.size() * (in_memory - host_.config.entity.max_active) / in_memory + 1;
+  for (std::size_t i = 0; i < std::min(surplus, idle.size()); ++i)
+    send(idle[i].second->actor, LeaveIfIdle{});
+}
+
+// ---- hand-over ---------------------------------------------------------------------------------------------------
+
+void ShardActor::act(const SendHandover& action) {
+  std::vector<std::vector<Envelope>> chunks(1);
+  std::size_t bytes = 0;
+  const auto add = [&](Envelope& envelope) {
+    if (envelope.kind == MessageClass::timer) return;  // the new owner reads them from the store
+    bytes += envelope.bytes();
+    if (bytes > handover_chunk_bytes && !chunks.back().empty()) {
+      chunks.emplace_back();
+      bytes = envelope.bytes();
+    }
+    chunks.back().push_back(std::move(envelope));
+  };
+  for (Envelope& envelope : std::exchange(returned_, {})) add(envelope);
+  for (Held& one : std::exchange(held_, {})) add(one.envelope);
+  host_.buffered_bytes.fetch_sub(std::exchange(held_bytes_, 0), std::memory_order_relaxed);
+  gate_->open = false;
+  timers_.clear();
+  ++generation_;
+  ++reading_;
+  timers_reading_ = 0;
+  giving_ = std::make_unique<HandoverOut<std::vector<Envelope>>>(
+      action.to, action.epoch, std::move(chunks), boot_ms(), HandoverTimes{});
+  moving_to_ = action.to;
+  moving_epoch_ = action.epoch;
+  transferred_at_ = boot_ms();
+  send_handover();
+}
+
+void ShardActor::send_handover() {
+  if (!giving_ || host_.lanes == nullptr) return;
+  for (const auto& [number, envelopes] : giving_->open()) {
+    std::vector<std::string> bodies;
+    bodies.reserve(envelopes.size());
+    for (const Envelope& envelope : envelopes) bodies.push_back(wire::encode(envelope, boot_ms()));
+    wire::Handover record{shard_.id,
+                          giving_->epoch(),
+                          number,
+                          giving_->is_last(number),
+                          {bodies.begin(), bodies.end()}};
+    (void)host_.lanes->push(giving_->to(), record);
+  }
+}
+
+void ShardActor::handover_due() {
+  if (!giving_ || boot_ms() < giving_->next_at()) return;
+  if (giving_->again(boot_ms()) && host_.router.routes().is_member(giving_->to()))
+    return send_handover();
+  for (const auto& [number, envelopes] : giving_->open()) {
+    for (const Envelope& envelope : envelopes) {
+      refuse(envelope, Code::unknown,
+             "the shard moved and the new owner did not say that it has this message; ask again "
+             "with the same operation id");
+    }
+  }
+  giving_.reset();
+}
+
+void ShardActor::handover_arrived(HandoverArrived& message) {
+  if (host_.lanes != nullptr)
+    (void)host_.lanes->push(message.from,
+                            wire::HandoverAck{shard_.id, message.epoch, message.chunk});
+  auto complete = taking_.arrived(message.from, message.epoch, message.chunk, message.last,
+                                  std::move(*message.envelopes));
+  if (!complete) return;
+  std::vector<Envelope> queue;
+  for (std::vector<Envelope>& chunk : *complete) {
+    for (Envelope& envelope : chunk) queue.push_back(std::move(envelope));
+  }
+  if (shard_.state == ShardState::incoming && !shard_.hydrating && shard_.peer == message.from) {
+    mode_ = "planned";
+    came_from_ = message.from;
+    stopped_at_ = boot_ms();
+    for (Envelope& envelope : queue)
+      returned_.push_back(std::move(envelope));  // runs before what came here directly
+    apply(HandoverComplete{message.from, message.epoch});
+    return;
+  }
+  for (Envelope& envelope : queue)
+    dispatch(std::move(envelope), false);  // late: to the end, or routed on
+  arm();
+}
+
+/// The new owner says that it serves the shard: the move is over, on our clock.
+void ShardActor::moved_away(Incarnation owner, Epoch epoch) {
+  if (!moving_to_ || owner != moving_to_ || epoch != moving_epoch_) return;
+  free_slot();
+  const std::int64_t gap = stopped_at_ == 0 ? 0 : boot_ms() - stopped_at_;
+  host_.log.write(Severity::info, "handoff", "catga.shard.handoff.completed",
+                  "shard " + std::to_string(shard_.id.value) + " moved " + host_.node_id + " -> " +
+                      node_name(owner) + " in " + std::to_string(gap) + " ms",
+                  {shard_field(shard_.id),
+                   {"catga.node.from", host_.node_id},
+                   {"catga.node.to", node_name(owner)},
+                   {"mode", std::string("planned")},
+                   {"catga.shard.epoch", std::to_string(epoch.value)},
+                   {"entities", static_cast<std::int64_t>(entities_before_)},
+                   {"drain_ms", drained_at_ - stopped_at_},
+                   {"transfer_ms", transferred_at_ - drained_at_},
+                   {"unavailable_ms", gap}});
+  moving_to_ = {};
+  stopped_at_ = 0;
+}
+
+// ---- outbox and timers -------------------------------------------------------------------------------------------
+
+void ShardActor::read_outbox(const std::string& after) {
+  host_.stores.state().read_outbox(
+      shard_.id, shard_.token, after, outbox_page,
+      [self = self_handle(), reading = reading_, token = shard_.token](Result<OutboxPage> page) {
+        caf::anon_send(self, OutboxRead{reading, token,
+                                        std::make_shared<Result<OutboxPage>>(std::move(page))});
+      });
+}
+
+void ShardActor::read_timers() {
+  const std::int64_t until = host_.standing.cluster_now() + timer_horizon_ms;
+  timers_.reading();
+  timers_reading_ = ++timers_number_;
+  host_.stores.state().read_timers(
+      shard_.id, shard_.token, until, timers_page,
+      [self = self_handle(), reading = timers_number_, until](Result<TimerPage> page) {
+        caf::anon_send(
+            self, TimersRead{reading, until, std::make_shared<Result<TimerPage>>(std::move(page))});
+      });
+}
+
+void ShardActor::outbox_read(OutboxRead& message) {
+  if (message.reading != reading_) return;
+  const Result<OutboxPage>& page = *message.page;
+  if (!page.ok() || page->fenced) {
+    if (hydrating_) {
+      hydrating_ = false;
+      return apply(Hydrated{page.ok(), page.ok() && page->fenced});
+    }
+    if (page.ok()) return apply(WasFenced{message.token});
+    return read_outbox("");  // while serving: the store waits for Redis before it answers again
+  }
+  for (const OutboxEntry& entry : page->entries) {
+    Result<PendingTell> tell = parse_tell(entry.bytes);
+    if (!tell.ok()) {
+      host_.log.write(Severity::error, "store", "",
+                      "an entry of the outbox cannot be read and is left out: " + tell.error().text,
+                      {shard_field(shard_.id), {"entry", entry.id}});
+      continue;
+    }
+    const std::lock_guard guard(gate_->relay_lock);
+    if (gate_->relay.known(entry.id)) continue;
+    gate_->relay.add({entry.id, std::move(tell->source), std::move(tell->target), tell->operation,
+                      tell->at_ms, std::move(tell->message), std::move(tell->payload), 0, false});
+  }
+  if (page->entries.size() >= outbox_page) return read_outbox(page->entries.back().id);
+  {
+    const std::lock_guard guard(gate_->relay_lock);
+    for (const std::uint64_t hold : std::exchange(holds_, {})) gate_->relay.release(hold);
+  }
+  outbox_done_ = true;
+  reading_more_ = false;
+  hydrated_if_read();
+  deliver_tells();
+  arm();
+}
+
+void ShardActor::timers_read(TimersRead& message) {
+  if (message.reading != timers_reading_) return;
+  timers_reading_ = 0;
+  Result<TimerPage>& page = *message.page;
+  if (!page.ok() || page->fenced) {
+    if (hydrating_) {
+      hydrating_ = false;
+      return apply(Hydrated{page.ok(), page.ok() && page->fenced});
+    }
+    return;  // the horizon stays: read again at the next tick
+  }
+  std::int64_t horizon = message.until_ms;
+  if (page->timers.size() >= timers_page) horizon = page->timers.back().due_ms - 1;
+  timers_.load(std::move(page->timers), horizon);
+  timers_done_ = true;
+  hydrated_if_read();
+  fire_timers();
+  arm();
+}
+
+void ShardActor::hydrated_if_read() {
+  if (!hydrating_ || !outbox_done_ || !timers_done_) return;
+  hydrating_ = false;
+  apply(Hydrated{true, false});
+}
+
+void ShardActor::deliver_tells() {
+  if (shard_.state != ShardState::owned || !gate_->open) return;
+  std::vector<RelayEntry> due;
+  {
+    const std::lock_guard guard(gate_->relay_lock);
+    for (const RelayEntry* entry : gate_->relay.due(boot_ms())) due.push_back(*entry);
+  }
+  for (RelayEntry& entry : due) {
+    Ask ask;
+    ask.entity = std::move(entry.target);
+    ask.message = std::move(entry.message);
+    ask.payload = std::move(entry.payload);
+    ask.operation = entry.operation;
+    ask.operation_ms = entry.first_delivery ? host_.standing.cluster_now() : entry.time_ms;
+    host_.router.ask(std::move(ask), [self = self_handle(), id = entry.stream_id,
+                                      generation = generation_](Result<std::string> answer) {
+      caf::anon_send(self, TellAnswered{id, generation,
+                                        std::make_shared<Result<std::string>>(std::move(answer))});
+    });
+  }
+}
+
+void ShardActor::tell_answered(TellAnswered& message) {
+  if (message.generation != generation_) return;
+  const Result<std::string>& answer = *message.answer;
+  Relay::Verdict verdict = Relay::Verdict::delivered;
+  std::int64_t wait = 0;
+  if (!answer.ok() && answer.error().code != Code::rejected) {
+    const Code code = answer.error().code;
+    const bool hopeless = code == Code::expired || code == Code::malformed;
+    unsigned attempts = 0;
+    {
+      const std::lock_guard guard(gate_->relay_lock);
+      attempts = gate_->relay.attempts(message.stream_id);
+    }
+    const bool broken =
+        (code == Code::failed || code == Code::not_found) && attempts >= failed_tells_max;
+    verdict = hopeless || broken ? Relay::Verdict::dead : Relay::Verdict::again;
+    wait = std::min<std::int64_t>(100LL << std::min(attempts, 8U), 10'000);
+    if (verdict == Relay::Verdict::dead) {
+      host_.log.write(Severity::error, "entity", "",
+                      "a tell is given up after " + std::to_string(attempts) +
+                          " attempts: " + answer.error().text,
+                      {shard_field(shard_.id), {"entry", message.stream_id}});
+    }
+  }
+  {
+    const std::lock_guard guard(gate_->relay_lock);
+    gate_->relay.answered(message.stream_id, verdict, boot_ms() + wait);
+  }
+  deliver_tells();
+  trim_outbox();
+  arm();
+}
+
+void ShardActor::trim_outbox() {
+  if (trimming_ || shard_.state != ShardState::owned || boot_ms() - trimmed_at_ < trim_every_ms)
+    return;
+  std::string through;
+  {
+    const std::lock_guard guard(gate_->relay_lock);
+    through = gate_->relay.trim_through();
+  }
+  if (through.empty()) return;
+  trimming_ = true;
+  trimmed_at_ = boot_ms();
+  host_.stores.state().trim_outbox(
+      shard_.id, shard_.token, through,
+      [self = self_handle(), through, token = shard_.token](Result<bool> trimmed) {
+        caf::anon_send(self, Trimmed{through, token, trimmed.ok(), trimmed.ok() && !*trimmed});
+      });
+}
+
+void ShardActor::fire_timers() {
+  if (shard_.state != ShardState::owned || !gate_->open) return;
+  for (TimerEntry& timer : timers_.due(host_.standing.cluster_now())) {
+    Result<EntityId> entity = entity_of_timer(timer.member);
+    Result<TimerMessage> message = parse_timer_message(timer.message);
+    if (!entity.ok() || !message.ok()) {
+      host_.log.write(Severity::error, "store", "", "a timer cannot be read and is left alone",
+                      {shard_field(shard_.id), {"timer", timer.member}});
+      continue;
+    }
+    std::string name = timer.member;
+    ByteWriter(name).i64(timer.due_ms);
+    Envelope envelope;
+    envelope.kind = MessageClass::timer;
+    envelope.entity = std::move(*entity);
+    envelope.message = std::move(message->message);
+    envelope.payload = std::move(message->payload);
+    envelope.operation = hash128(48, name);
+    envelope.operation_ms = timer.due_ms;
+    envelope.timer = std::move(timer.member);
+    dispatch(std::move(envelope), false);
+  }
+}
+
+// ---- time --------------------------------------------------------------------------------------------------------
+
+void ShardActor::tick() {
+  armed_at_ = 0;
+  const std::int64_t now = boot_ms();
+  if (now >= next_wake(shard_, around())) apply(Woken{});
+  if (shard_.state == ShardState::owned && gate_->open && !held_.empty() &&
+      host_.standing.session_ok()) {
+    redispatch(false);  // the session lapsed for a moment, and nobody saw it
+  }
+  if (!held_.empty() || !looking_.empty() || !looking_next_.empty()) refuse_stale();
+  handover_due();
+  if (slot_held_since_ != 0 && now - slot_held_since_ >= slot_held_ms) free_slot();
+  deliver_tells();
+  trim_outbox();
+  fire_timers();
+  if (!active_.empty() && now >= sweep_at_) passivate_idle();
+  const bool refill = shard_.state == ShardState::owned && !hydrating_ && timers_reading_ == 0 &&
+                      timers_.horizon() != 0 &&
+                      host_.standing.cluster_now() > timers_.horizon() - timer_refill_ms;
+  if (refill) read_timers();
+  settle();
+}
+
+/// One alarm: the earliest thing any of the parts waits for.
+void ShardActor::arm() {
+  const std::int64_t now = boot_ms();
+  std::int64_t at = next_wake(shard_, around());
+  const auto by = [&at](std::int64_t due) { at = std::min(at, due); };
+  if (!held_.empty() || !looking_.empty() || !looking_next_.empty()) by(now + 200);
+  if (giving_) by(giving_->next_at());
+  if (slot_held_since_ != 0) by(slot_held_since_ + slot_held_ms);
+  if (!active_.empty()) by(std::max(sweep_at_, now + 50));
+  if (shard_.state == ShardState::owned) {
+    {
+      const std::lock_guard guard(gate_->relay_lock);
+      if (const auto retry = gate_->relay.next_retry_ms()) by(*retry);
+      if (!trimming_ && !gate_->relay.trim_through().empty())
+        by(std::max(trimmed_at_, now) + trim_idle_ms);
+    }
+    const std::int64_t offset = host_.standing.cluster_offset_ms.load(std::memory_order_relaxed);
+    if (const auto due = timers_.next_due()) by(*due - offset);
+    if (timers_.horizon() != 0)
+      by(std::max(timers_.horizon() - timer_refill_ms - offset, now + 1000));
+  }
+  if (at == std::numeric_limits<std::int64_t>::max()) return;
+  at = std::max(at, now + 1);
+  if (armed_at_ != 0 && armed_at_ <= at) return;
+  armed_at_ = at;
+  delayed_send(this, std::chrono::milliseconds(at - now), ShardTick{at});
+}
+
+}  // namespace catga::actors

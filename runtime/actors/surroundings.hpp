@@ -1,0 +1,95 @@
+// What all actors of one node share: settings, stores, the way out, and a few counters. Outlives them.
+#pragma once
+#include "catga/entities/kind.hpp"
+#include "catga/runtime/activation.hpp"
+#include "catga/runtime/actors/turn_watch.hpp"
+#include "catga/runtime/config.hpp"
+#include "catga/runtime/messaging/router.hpp"
+#include "catga/runtime/relay.hpp"
+#include "catga/runtime/standing.hpp"
+#include "catga/runtime/telemetry/log.hpp"
+
+#include <caf/actor.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace catga::actors {
+
+/// What nodes were called, the ended ones too: logs speak of them after they have left the view. Thread-safe.
+class NodeNames {
+ public:
+  void learn(const MembershipView& view) {
+    const std::lock_guard guard(lock_);
+    if (names_.size() > 10'000) names_.clear();  // a name costs a line in a log at most
+    for (const Member& member : view.members) names_[member.incarnation] = member.name;
+  }
+  /// The incarnation as text if the name was never heard.
+  std::string of(Incarnation node) const {
+    const std::lock_guard guard(lock_);
+    const auto known = names_.find(node);
+    return known == names_.end() ? text_of(node) : known->second;
+  }
+
+ private:
+  mutable std::mutex lock_;
+  std::unordered_map<Incarnation, std::string> names_;
+};
+
+struct Host {
+  const Config& config;
+  ActivationLimits limits;
+  ShardTimes times;
+  std::map<std::string, Kind, std::less<>> kinds;
+  Stores& stores;
+  Router& router;
+  Lanes* lanes;  ///< null in embedded mode
+  NodeStanding& standing;
+  Log& log;
+  TurnWatch& watch;
+  std::string node_id;
+  std::function<void(ViewVersion)> newer_view;  ///< somebody knows a view of this version: read it
+
+  caf::actor node;
+  /// The actor of a shard; another one after a restart. Any thread.
+  caf::actor shard(ShardId id) const {
+    const std::shared_lock guard(shards_lock);
+    return id.value < shards.size() ? shards[id.value] : caf::actor{};
+  }
+  mutable std::shared_mutex shards_lock;
+  std::vector<caf::actor> shards;  ///< written by the node_actor, under the lock
+
+  NodeNames names;
+  std::atomic<std::uint32_t> incoming{0};        ///< shards on their way in
+  std::atomic<std::uint32_t> held{0};            ///< shards owned or claimed, in any state
+  std::atomic<std::uint32_t> serving{0};         ///< shards in OWNED, their queues running
+  std::atomic<std::uint64_t> buffered_bytes{0};  ///< in the queues of shards that move
+  std::atomic<std::uint64_t> forwarded{0};       ///< messages sent on to other nodes
+  std::atomic<std::uint32_t> active{0};          ///< entities in memory
+  std::atomic<std::int64_t> store_refused_said_ms{
+      0};  ///< boot_ms() when the log last said that Redis refused something
+};
+
+/// What a shard shares with its entities without messages: whether turns may start, and the relay.
+struct ShardGate {
+  std::atomic<bool> open{false};
+  std::mutex relay_lock;
+  Relay relay;
+};
+
+/// What the shard knows of an entity's mailbox and use, since CAF's mailboxes are neither bounded nor counted.
+struct Gauge {
+  std::atomic<std::uint64_t> handled{
+      0};  ///< messages that left the mailbox and the activation's queue
+  std::atomic<std::int64_t> last_used_ms{0};
+};
+
+}  // namespace catga::actors

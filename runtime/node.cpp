@@ -1,0 +1,547 @@
+#include "catga/runtime/node.hpp"
+
+#include "catga/entities/operation.hpp"
+#include "catga/persistence/memory/memory_stores.hpp"
+#include "catga/runtime/actors/node_actor.hpp"
+#include "catga/runtime/actors/worker_queue.hpp"
+#include "catga/runtime/cluster/membership_driver.hpp"
+#include "catga/runtime/connections.hpp"
+#include "catga/runtime/messaging/gateway.hpp"
+#include "catga/runtime/workers.hpp"
+#include "catga/sharding/hash.hpp"
+
+#include <caf/actor_system.hpp>
+#include <caf/actor_system_config.hpp>
+#include <caf/send.hpp>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+#include <thread>
+
+namespace catga {
+
+namespace {
+
+constexpr std::chrono::milliseconds serve_patience{
+    10'000};                                  // readiness never waits longer for shards of others
+constexpr std::chrono::milliseconds poll{5};  // while starting and stopping, nothing hot
+constexpr int exit_unreachable = 69, exit_unfinished = 75, exit_wrong = 78;
+
+std::int64_t wall_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+Incarnation new_incarnation() {
+  const OperationId id = new_operation_id();  // 128 random bits are 128 random bits
+  return Incarnation{id.high, id.low};
+}
+
+struct WorkerSettings : caf::actor_system_config {
+  explicit WorkerSettings(std::uint32_t workers) {
+    set("scheduler.max-threads", static_cast<std::size_t>(workers));
+    module_factories.push_back(actors::make_scheduler);
+  }
+};
+
+}  // namespace
+
+struct Node::Private {
+  explicit Private(Config settings)
+      : config(std::move(settings)), log(config.log, config.cluster.name, config.node.id) {}
+
+  Config config;
+  Log log;
+  NodeStanding standing;
+  FrontDoor door;
+  std::map<std::string, Kind, std::less<>> kinds;
+  Incarnation process = new_incarnation();
+
+  std::unique_ptr<Stores> stores;
+  std::unique_ptr<MemberStore> member_store;  // of the driver: its own connection
+  std::unique_ptr<Connections> connections;
+  std::unique_ptr<Router> local_router;  // embedded mode: no connections
+  std::thread local_clock;
+  actors::TurnWatch watch;
+  std::unique_ptr<WorkerSettings> worker_settings;
+  std::unique_ptr<caf::actor_system> system;
+  std::unique_ptr<actors::Host> host;
+  std::unique_ptr<MembershipDriver> driver;
+  std::unique_ptr<Gateway> gateway;
+
+  std::mutex lock;
+  std::condition_variable changed;
+  bool up = false;
+  bool in_view = false;
+  std::string refusal;
+  int refusal_code = 0;
+  std::atomic<bool> stopping{false};
+  bool started = false;
+  bool closed = false;
+
+  Router& router() { return connections ? *connections->router() : *local_router; }
+
+  // ---- starting ----
+
+  Status start_embedded() {
+    stores = std::make_unique<MemoryStores>(wall_ms);
+    standing.cluster_offset_ms = wall_ms() - boot_ms();
+    standing.session_deadline_ms = std::numeric_limits<std::int64_t>::max();
+    standing.view_version = 1;
+    RouterOptions options;
+    options.process = process;
+    options.shards = config.cluster.shards;
+    options.limits = config.ask;
+    local_router =
+        std::make_unique<Router>(std::move(options), standing, stores->owners(), nullptr);
+    start_actors(nullptr);
+    auto view = std::make_shared<MembershipView>();
+    view->version = ViewVersion{1};
+    view->members.push_back(
+        Member{process, MemberState::up, config.node.id, config.node.weight, "-", "-", wall_ms()});
+    caf::anon_send(host->node, actors::ViewNews{view, process});
+    caf::anon_send(host->node, actors::SessionNews{true, process});
+    local_clock = std::thread([this] {
+      while (!stopping) {
+        local_router->tick();
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      }
+    });
+    up = in_view = true;
+    return Done{};
+  }
+
+  Status start_cluster() {
+    RedisOptions options = CATGA_TRY(redis_options(config));
+    options.on_link = [this](bool is_up, const std::string& why) {
+      if (is_up)
+        log.write(Severity::info, "store", "catga.redis.restored", "Redis is connected: " + why);
+      else
+        log.write(Severity::error, "store", "catga.redis.lost", "Redis is lost: " + why);
+    };
+    auto redis = std::make_unique<RedisStores>(options);
+    CATGA_TRY(insist(log, "Redis", config.start.patience, stopping,
+                     [&redis] { return redis->check_boot(); }));
+    stores = std::move(redis);
+    RedisOptions for_members = options;
+    for_members.on_link = nullptr;
+    member_store = make_redis_member_store(for_members);
+    connections = std::make_unique<Connections>(config, log, process);
+    CATGA_TRY(insist(log, "NATS", config.start.patience, stopping, [this] {
+      return connections->open_nats(standing, [this](bool is_up) {
+        const std::lock_guard guard(lock);
+        if (host && host->node) caf::anon_send(host->node, actors::LinkNews{is_up, true});
+      });
+    }));
+    connections->open_router(standing, stores->owners(), config.cluster.shards);
+    start_actors(connections->lanes());
+    driver =
+        std::make_unique<MembershipDriver>(config, *member_store, standing, membership_listener());
+    CATGA_TRY(connections->listen(inbox_listener()));
+    driver->start(process, [this](Incarnation next) {
+      if (const Status subscribed = connections->subscribe_inbox(next); !subscribed.ok()) {
+        log.write(Severity::error, "nats", "",
+                  "the inbox of the new incarnation cannot be heard: " + subscribed.error().text);
+      }
+      connections->speak_as(next);
+    });
+    CATGA_TRY(wait_until_up());
+    wait_until_serving();
+    gateway =
+        std::make_unique<Gateway>(connections->prefix(), kinds, router(), connections->nats());
+    return gateway->open();
+  }
+
+  void start_actors(Lanes* lanes) {
+    worker_settings = std::make_unique<WorkerSettings>(worker_threads(config.runtime.workers));
+    system = std::make_unique<caf::actor_system>(*worker_settings);
+    ActivationLimits limits;
+    limits.state_max = config.entity.state_max;
+    limits.ids_per_entity = config.idempotency.per_entity;
+    limits.id_bytes_per_entity = config.idempotency.per_entity_bytes;
+    limits.retention = config.idempotency.retention.count();
+    limits.refused_for = config.redis.command_timeout.count();
+    ShardTimes times;
+    times.drain = config.rebalance.drain_timeout.count();
+    times.forward = config.rebalance.forward_for.count();
+    times.want = config.membership.settle.count() + 1000;
+    host = std::unique_ptr<actors::Host>(new actors::Host{config,
+                                                          limits,
+                                                          times,
+                                                          kinds,
+                                                          *stores,
+                                                          router(),
+                                                          lanes,
+                                                          standing,
+                                                          log,
+                                                          watch,
+                                                          config.node.id,
+                                                          {},
+                                                          {},
+                                                          {},
+                                                          {},
+                                                          {}});
+    host->newer_view = [this](ViewVersion version) {
+      if (driver) driver->sign_of_life(Incarnation{}, version);
+    };
+    host->node = system->spawn<actors::NodeActor>(
+        std::ref(*host));  // before the first message to it, so before any shard looks
+    router().host([this](ShardId shard, Envelope envelope) {
+      auto one = std::make_shared<std::vector<Envelope>>();
+      one->push_back(std::move(envelope));
+      caf::anon_send(host->shard(shard), actors::Deliver{std::move(one), {}});
+    });
+  }
+
+  MembershipListener membership_listener() {
+    MembershipListener listener;
+    listener.on_view = [this](std::shared_ptr<const MembershipView> view, Incarnation self) {
+      const Member* row = view->find(self);
+      caf::anon_send(host->node, actors::ViewNews{view, self});
+      const std::lock_guard guard(lock);
+      in_view = row != nullptr;
+      up = row != nullptr && row->state == MemberState::up;
+      changed.notify_all();
+    };
+    listener.on_session = [this](bool in_force, Incarnation self) {
+      caf::anon_send(host->node, actors::SessionNews{in_force, self});
+    };
+    listener.on_refused = [this](const std::string& why, int code) {
+      log.write(Severity::error, "membership", "", why);
+      const std::lock_guard guard(lock);
+      refusal = why;
+      refusal_code = code;
+      changed.notify_all();
+    };
+    listener.on_links = [](bool, bool) {};  // said by the connections that carry the traffic
+    return listener;
+  }
+
+  InboxListener inbox_listener() {
+    InboxListener listener;
+    listener.on_batch = [this](Incarnation sender, ViewVersion version) {
+      if (sender != process) driver->sign_of_life(sender, version);
+    };
+    listener.on_nobody = [this](Incarnation node) { driver->no_responders(node); };
+    listener.on_messages = [this](ViewVersion seen, std::vector<Envelope> envelopes) {
+      deliver(seen, std::move(envelopes));
+    };
+    listener.on_record = [this](Incarnation sender, const wire::Record& record) {
+      std::visit([this, sender](const auto& what) { take(sender, what); }, record);
+    };
+    return listener;
+  }
+
+  /// One CAF message per shard and batch.
+  void deliver(ViewVersion seen, std::vector<Envelope> envelopes) {
+    std::unordered_map<std::uint32_t, std::shared_ptr<std::vector<Envelope>>> by_shard;
+    for (Envelope& envelope : envelopes) {
+      const ShardId shard =
+          shard_of(envelope.entity.kind, envelope.entity.key, config.cluster.shards);
+      auto& list = by_shard[shard.value];
+      if (!list) list = std::make_shared<std::vector<Envelope>>();
+      list->push_back(std::move(envelope));
+    }
+    for (auto& [shard, list] : by_shard)
+      caf::anon_send(host->shard(ShardId{shard}), actors::Deliver{std::move(list), seen});
+  }
+
+  void happen(ShardId shard, ShardEvent event) {
+    const caf::actor actor = host->shard(shard);
+    if (actor)
+      caf::anon_send(actor, actors::Happened{std::make_shared<ShardEvent>(std::move(event))});
+  }
+  void take(Incarnation, const wire::Message&) {}
+  void take(Incarnation, const wire::Reply&) {}
+  void take(Incarnation, const wire::Owns& owns) {
+    happen(owns.shard, RouteHeard{owns.owner, owns.epoch});
+  }
+  void take(Incarnation, const wire::Want& want) { happen(want.shard, WantReceived{}); }
+  void take(Incarnation sender, const wire::Offer& offer) {
+    happen(offer.shard,
+           Offered{sender, offer.move, host->incoming.load() < config.rebalance.in_flight});
+  }
+  void take(Incarnation sender, const wire::Ready& ready) {
+    happen(ready.shard, Readied{sender, ready.move});
+  }
+  void take(Incarnation sender, const wire::Refuse& refuse) {
+    happen(refuse.shard, Refused{sender, refuse.move});
+  }
+  void take(Incarnation sender, const wire::Abort& abort) {
+    happen(abort.shard, Aborted{sender, abort.move});
+  }
+  void take(Incarnation sender, const wire::Handover& handover) {
+    const caf::actor actor = host->shard(handover.shard);
+    if (!actor) return;
+    auto envelopes = std::make_shared<std::vector<Envelope>>();
+    for (const std::string_view body : handover.envelopes) {
+      Result<Envelope> envelope = wire::decode(body, boot_ms());
+      if (envelope.ok())
+        envelopes->push_back(std::move(*envelope));
+      else
+        log.write(Severity::error, "handoff", "",
+                  "a message handed over cannot be read: " + envelope.error().text);
+    }
+    caf::anon_send(actor, actors::HandoverArrived{std::move(envelopes), sender, handover.epoch,
+                                                  handover.chunk, handover.last});
+  }
+  void take(Incarnation, const wire::HandoverAck& ack) {
+    const caf::actor actor = host->shard(ack.shard);
+    if (actor) caf::anon_send(actor, actors::HandoverHeard{ack.epoch, ack.chunk});
+  }
+
+  Status wait_until_up() {
+    std::unique_lock guard(lock);
+    while (!up && refusal.empty() && !stopping)
+      changed.wait_for(guard, std::chrono::milliseconds(50));
+    if (!refusal.empty())
+      return Error{refusal_code == exit_unreachable ? Code::unavailable : Code::malformed, refusal};
+    if (!up) return Error{Code::unavailable, "stopped before the node was up"};
+    return Done{};
+  }
+
+  std::uint32_t wanted() {
+    const std::shared_ptr<const Standing> now = router().routes().standing();
+    if (!now) return 0;
+    const Incarnation self = router().self();
+    std::uint32_t count = 0;
+    for (std::uint32_t shard = 0; shard < config.cluster.shards; ++shard)
+      count += now->placement.target(ShardId{shard}) == self ? 1 : 0;
+    return count;
+  }
+
+  /// The actors know that this node is UP, and serve what placement gives it.
+  bool serving_all() {
+    const std::shared_ptr<const Standing> now = router().routes().standing();
+    const Member* self = now ? now->view->find(router().self()) : nullptr;
+    return self != nullptr && self->state == MemberState::up && host->serving.load() >= wanted();
+  }
+
+  void wait_until_serving() {
+    const std::int64_t until = boot_ms() + serve_patience.count();
+    while (!stopping && boot_ms() < until && !serving_all()) std::this_thread::sleep_for(poll);
+  }
+
+  // ---- stopping ----
+
+  template <class Condition>
+  bool wait_for(std::chrono::milliseconds patience, Condition condition) {
+    const std::int64_t until = boot_ms() + patience.count();
+    while (!condition()) {
+      if (boot_ms() >= until) return false;
+      std::this_thread::sleep_for(poll);
+    }
+    return true;
+  }
+
+  Status drain(std::chrono::milliseconds patience) {
+    if (!driver || !in_view) return Done{};
+    if (gateway) gateway->close();
+    const std::int64_t began = boot_ms();
+    driver->leave();
+    // Incoming is read first: a shard that arrives is held before it is no longer incoming.
+    const bool all_gone =
+        wait_for(patience, [this] { return host->incoming.load() == 0 && host->held.load() == 0; });
+    const std::uint32_t left = host->held.load();
+    if (!all_gone) {
+      caf::anon_send(host->node, actors::LeaveNow{});
+      wait_for(config.redis.command_timeout, [this] { return host->held.load() == 0; });
+    }
+    // Late messages are sent on, until none came for a while.
+    std::uint64_t forwarded = host->forwarded.load();
+    std::int64_t quiet_since = boot_ms();
+    const std::int64_t quiet_for = std::min<std::int64_t>(1000, config.drain.linger.count());
+    bool announced = false;
+    wait_for(config.drain.linger, [&] {
+      if (host->forwarded.load() != forwarded) {
+        forwarded = host->forwarded.load();
+        quiet_since = boot_ms();
+      }
+      if (!announced) {
+        driver->gone([this] {
+          const std::lock_guard guard(lock);
+          in_view = false;
+        });
+        announced = true;
+      }
+      return boot_ms() - quiet_since >= quiet_for;
+    });
+    wait_for(config.redis.command_timeout, [this] {
+      const std::lock_guard guard(lock);
+      return !in_view;
+    });
+    log.write(all_gone ? Severity::info : Severity::error, "node", "catga.node.drained",
+              all_gone
+                  ? "all shards handed over"
+                  : std::to_string(left) + " shards were not handed over in time and were released",
+              {{"outcome", std::string(all_gone ? "ok" : "incomplete")},
+               {"shards_left", static_cast<std::int64_t>(left)},
+               {"duration_ms", boot_ms() - began}});
+    if (all_gone) return Done{};
+    return Error{Code::timeout,
+                 std::to_string(left) + " shards were not handed over in time and were released"};
+  }
+
+  void close() {
+    if (closed) return;
+    closed = true;
+    stopping = true;
+    door.lead_to(nullptr);
+    if (gateway) gateway->close();
+    if (driver) driver->stop();
+    if (local_router) local_router->close();
+    if (connections) connections->close();
+    if (local_clock.joinable()) local_clock.join();
+    if (host) {
+      caf::anon_send_exit(host->node,
+                          caf::exit_reason::kill);  // it ends the shards, they their entities
+    }
+    if (system) system->await_all_actors_done();  // they use the stores until their last message
+    stores
+        .reset();  // its threads answer what is open and end; answers to actors that ended go nowhere
+    member_store.reset();
+    if (host) {
+      const std::unique_lock guard(host->shards_lock);
+      host->shards.clear();
+      host->node = nullptr;
+    }
+    system.reset();
+    log.flush();
+  }
+};
+
+Node::Node(Config config) : private_(std::make_unique<Private>(std::move(config))) {}
+
+Node::~Node() { private_->close(); }
+
+void Node::add_kind(Kind kind) {
+  std::string name = kind.name;
+  private_->kinds.insert_or_assign(std::move(name), std::move(kind));
+}
+
+Messenger& Node::messenger() { return private_->door; }
+
+const Config& Node::config() const { return private_->config; }
+
+Status Node::start() {
+  Private& self = *private_;
+  if (self.started) return Error{Code::failed, "a node starts once"};
+  self.started = true;
+  CATGA_TRY(self.config.validate());
+  self.log.write(Severity::info, "node", "",
+                 "node " + self.config.node.id + " starts in cluster " + self.config.cluster.name +
+                     " with " + std::to_string(self.kinds.size()) + " kinds" +
+                     (self.config.embedded_mode ? ", embedded" : ""),
+                 {{"catga.node.incarnation", text_of(self.process)},
+                  {"shards", static_cast<std::int64_t>(self.config.cluster.shards)}});
+  Status started = self.config.embedded_mode ? self.start_embedded() : self.start_cluster();
+  if (!started.ok()) {
+    self.close();
+    return started;
+  }
+  self.door.lead_to(&self.router());
+  if (self.config.embedded_mode) self.wait_until_serving();
+  self.log.write(Severity::info, "node", "",
+                 "node " + self.config.node.id +
+                     " is ready: " + std::to_string(self.host->serving.load()) + " shards served");
+  return Done{};
+}
+
+Status Node::stop(std::chrono::milliseconds patience) {
+  Private& self = *private_;
+  if (!self.started || self.closed) return Done{};
+  const Status drained = self.drain(patience.count() > 0 ? patience : self.config.drain.timeout);
+  self.close();
+  return drained;
+}
+
+int Node::run() {
+  Private& self = *private_;
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGTERM, SIGINT}) sigaddset(&signals, signal);
+  pthread_sigmask(SIG_BLOCK, &signals,
+                  nullptr);  // inherited by all threads: only the one below takes them
+  std::atomic<bool> over{false}, asked{false};
+  std::thread waiter([&self, &signals, &over, &asked] {
+    const timespec nap{0, 50'000'000};
+    int heard = 0;
+    while (!over) {
+      if (sigtimedwait(&signals, nullptr, &nap) < 0) continue;
+      if (++heard == 1) {
+        asked = true;
+        self.stopping = true;
+        self.changed.notify_all();
+        continue;
+      }
+      self.log.write(Severity::error, "node", "",
+                     "a second signal: stopping at once, what is left is claimed by others");
+      self.log.flush();
+      std::_Exit(exit_unfinished);
+    }
+  });
+  const auto leave = [&over, &waiter](int code) {
+    over = true;
+    waiter.join();
+    return code;
+  };
+  if (const Status started = start(); !started.ok()) {
+    const bool as_asked =
+        asked && started.error().code == Code::unavailable && self.refusal.empty();
+    if (!as_asked)
+      self.log.write(Severity::error, "node", "", "cannot start: " + started.error().text);
+    self.log.flush();
+    if (as_asked) return leave(0);
+    return leave(started.error().code == Code::unavailable ? exit_unreachable : exit_wrong);
+  }
+  {
+    std::unique_lock guard(self.lock);
+    while (!self.stopping && self.refusal.empty())
+      self.changed.wait_for(guard, std::chrono::milliseconds(100));
+  }
+  if (!self.refusal.empty()) {
+    self.log.flush();
+    return leave(self.refusal_code);
+  }
+  self.log.write(Severity::info, "node", "catga.node.draining",
+                 "asked to stop: giving the shards away",
+                 {{"cause", std::string("signal")},
+                  {"shards", static_cast<std::int64_t>(self.host->held.load())}});
+  const Status drained = self.drain(self.config.drain.timeout);
+  if (const auto stuck = self.watch.running(boot_ms());
+      !stuck.empty()) {  // it would keep its worker, and so us, for ever
+    self.log.write(Severity::error, "node", "",
+                   "a handler of " + text_of(stuck.front().entity) + " still runs after " +
+                       std::to_string(stuck.front().running_ms) + " ms: " + stuck.front().message +
+                       "; the process ends without it");
+    self.log.flush();
+    std::_Exit(exit_unfinished);
+  }
+  self.close();
+  return leave(drained.ok() ? 0 : exit_unfinished);
+}
+
+NodeFigures Node::figures() const {
+  Private& self = *private_;
+  NodeFigures figures;
+  if (!self.host || self.closed) return figures;
+  figures.shards_held = self.host->held.load();
+  figures.shards_serving = self.host->serving.load();
+  figures.shards_wanted = self.wanted();
+  figures.entities = self.host->active.load();
+  if (const std::shared_ptr<const Standing> now = self.router().routes().standing()) {
+    figures.view_version = now->view->version.value;
+    figures.members_up = static_cast<std::uint32_t>(
+        std::count_if(now->view->members.begin(), now->view->members.end(),
+                      [](const Member& member) { return member.state == MemberState::up; }));
+  }
+  return figures;
+}
+
+}  // namespace catga
