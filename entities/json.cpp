@@ -100,8 +100,11 @@ Result<std::string> msgpack_from_json(std::string_view json) {
     return bytes;
   }
   bool too_deep = false;
-  const auto watch_depth = [&too_deep](int depth, Json::parse_event_t, Json&) {
-    too_deep = too_deep || depth > static_cast<int>(detail::nesting_max);
+  // `depth` is how many lists and maps are open around what begins here.
+  const auto watch_depth = [&too_deep](int depth, Json::parse_event_t event, Json&) {
+    const bool opens =
+        event == Json::parse_event_t::array_start || event == Json::parse_event_t::object_start;
+    too_deep = too_deep || (opens && depth >= static_cast<int>(detail::nesting_max));
     return !too_deep;
   };
   try {

@@ -4,10 +4,20 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
+#include <random>
 
 namespace catga {
 
+namespace {
+thread_local std::optional<std::mt19937_64> pretended;
+}
+
+PretendedChance::PretendedChance(std::uint64_t seed) { pretended.emplace(seed); }
+PretendedChance::~PretendedChance() { pretended.reset(); }
+
 OperationId new_operation_id() {
+  if (pretended) return OperationId{(*pretended)(), (*pretended)() | 1};
   OperationId id;
   while (!id) {
     if (getentropy(&id, sizeof id) != 0) {

@@ -2,11 +2,22 @@
 #pragma once
 #include "catga/sharding/ids.hpp"
 
+#include <cstdint>
+
 namespace catga {
 
 /// 128 random bits, never zero. Any thread. Asks the kernel each time, so that two processes of one
 /// fork never make the same id: the second's commands would be answered with the replies to the
 /// first's.
 OperationId new_operation_id();
+
+/// For simulations: while it lives, ids made on this thread follow from `seed`.
+class PretendedChance {
+ public:
+  explicit PretendedChance(std::uint64_t seed);
+  ~PretendedChance();
+  PretendedChance(const PretendedChance&) = delete;
+  PretendedChance& operator=(const PretendedChance&) = delete;
+};
 
 }  // namespace catga

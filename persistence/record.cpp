@@ -1,5 +1,6 @@
 // Operation records as bytes: 1 type, 8 request hash, 6 time in ms, all big-endian, then the reply.
 #include "catga/persistence/stores.hpp"
+#include "catga/sharding/bytes.hpp"
 
 #include <string>
 #include <string_view>
@@ -24,7 +25,7 @@ std::uint64_t read_number(std::string_view bytes) {
 }  // namespace
 
 std::string bytes_of(const OperationRecord& record) {
-  assert(record.time_ms >= 0 && record.time_ms < std::int64_t{1} << 48);  // until the year 10889
+  assert(record.time_ms >= 0 && record.time_ms < time_end_ms);
   std::string out;
   out.reserve(head_bytes + record.reply.size());
   out.push_back(static_cast<char>(record.type));

@@ -38,12 +38,15 @@ struct Exchange {
   Incarnation owner;                   ///< none: release
   std::string nonce;                   ///< names this request; the same at each repeat
   ViewVersion view;                    ///< written as `rv`
+  std::string trim_through{};  ///< outbox entries delivered so far: removed with it; "": none
 };
 
 /// `done`: this request (this nonce) wrote the record, now or at an earlier copy, and it still stands.
+/// `quiet`: and the shard's outbox and timers are empty, so that a new owner need not read them.
 struct Exchanged {
   bool done = false;
   OwnerRecord record;  ///< as it is now
+  bool quiet = false;
 };
 
 class OwnerStore {

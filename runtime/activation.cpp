@@ -596,7 +596,7 @@ void Activation::send_commit() {
   else if (g.erased)
     commit.expire_in = std::chrono::milliseconds(0);
   g.erased = under_way_.erased;
-  commit.bookkeeping = encode_generations();
+  commit.bookkeeping = bytes_of(g);
   commit.operations = under_way_.operations;
   commit.timers = under_way_.timers;
   commit.outbox = under_way_.outbox;
@@ -884,7 +884,10 @@ void Activation::restore(Loaded answer) {
   const Result<std::uint64_t> count =
       parse_number(std::string_view(version_).substr(0, version_.find('.')));
   count_ = count.ok() ? *count : 0;
-  decode_generations(answer.bookkeeping);
+  Result<Generations> generations = parse_generations(answer.bookkeeping);
+  if (!generations.ok())
+    host_.troubled(Error{Code::malformed, text_of(entity_) + ": " + generations.error().text});
+  generations_ = generations.ok() ? *generations : Generations{};
   known_since_ = answer.whole ? everything_known : host_.cluster_ms() + 1000;
   if (!answer.whole && !queue_.empty()) {  // the first that waits was looked up with this very load
     const OperationId first =
@@ -933,43 +936,6 @@ void Activation::refuse_queue(const Error& error) {
     else
       host_.answer(envelope, error);
   }
-}
-
-// ---- field g -----------------------------------------------------------------------------------------------------
-
-std::string Activation::encode_generations() const {
-  std::string out;
-  ByteWriter write(out);
-  const Generations& g = generations_;
-  write.u8(1);
-  write.i64(g.floor);
-  write.i64(g.newer_created);
-  write.i64(g.newer_newest);
-  write.i64(g.older_newest);
-  write.u64(g.newer_count);
-  write.u64(g.newer_bytes);
-  write.u8(g.erased ? 1 : 0);
-  return out;
-}
-
-void Activation::decode_generations(std::string_view bytes) {
-  generations_ = {};
-  if (bytes.empty()) return;
-  ByteReader read(bytes);
-  Generations g;
-  const std::uint8_t format = read.u8();
-  g.floor = read.i64();
-  g.newer_created = read.i64();
-  g.newer_newest = read.i64();
-  g.older_newest = read.i64();
-  g.newer_count = read.u64();
-  g.newer_bytes = read.u64();
-  g.erased = read.u8() != 0;
-  if (format == 1 && read.ok())
-    generations_ = g;
-  else
-    host_.troubled(
-        Error{Code::malformed, text_of(entity_) + ": the memory of operation ids cannot be read"});
 }
 
 }  // namespace catga

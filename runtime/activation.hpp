@@ -22,6 +22,7 @@
 #pragma once
 #include "catga/entities/kind.hpp"
 #include "catga/persistence/stores.hpp"
+#include "catga/runtime/bookkeeping.hpp"
 #include "catga/runtime/envelope.hpp"
 #include "catga/sharding/ids.hpp"
 #include "catga/sharding/token.hpp"
@@ -133,12 +134,6 @@ class Activation {
     std::uint64_t request_hash = 0;
     std::vector<Envelope> joined;  ///< further copies: they get the same answer
   };
-  struct Generations {  ///< field `g`: what the tables of operation ids hold
-    std::int64_t floor = 0;
-    std::int64_t newer_created = 0, newer_newest = 0, older_newest = 0;
-    std::uint64_t newer_count = 0, newer_bytes = 0;
-    bool erased = false;  ///< the state in the store has a TTL
-  };
   struct Running;  ///< the turn being run, suspended or not
 
   bool settled() const;
@@ -180,8 +175,6 @@ class Activation {
   void remember(OperationId id, OperationRecord record);
   void send_asks();
   bool uncommitted() const { return commit_.has_value() || forming_.turns != 0; }
-  std::string encode_generations() const;
-  void decode_generations(std::string_view bytes);
 
   ActivationHost& host_;
   const Kind& kind_;
@@ -197,7 +190,7 @@ class Activation {
   std::string state_bytes_;           ///< of the newest finished turn
   std::string version_;               ///< of the newest commit sent or acknowledged
   std::uint64_t count_ = 0;
-  Generations generations_;
+  Generations generations_;  ///< field `g`
 
   bool loading_ = true;  ///< a load is under way or due
   bool load_sent_ = false;

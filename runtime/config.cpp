@@ -6,6 +6,8 @@
 // said: a stranger should not have to fix them one run at a time.
 #include "catga/runtime/config.hpp"
 
+#include "catga/persistence/redis/options.hpp"
+
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -21,7 +23,6 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <sstream>
 #include <string_view>
 #include <utility>
 
@@ -34,6 +35,23 @@ namespace {
 
 using ms = std::chrono::milliseconds;
 constexpr const char* default_file = "/etc/catga/catga.json";
+constexpr std::size_t file_max = 1 << 20;      // of settings, bytes; all of them fit into 10 KiB
+constexpr std::size_t secret_max = 64 * 1024;  // a file with one secret, bytes
+constexpr std::size_t levels_max = 8;          // of the objects in a file; two are in use
+constexpr std::size_t suggested_for_max = 64;  // a longer wrong name is no slip of the fingers
+
+/// What stands in a file. Errors: malformed, in words that go behind "cannot read".
+Result<std::string> content_of(const std::string& path, std::size_t most) {
+  std::ifstream in(path, std::ios::binary);
+  std::string content(most + 1, '\0');  // not to the end: it may be /dev/zero
+  in.read(content.data(), static_cast<std::streamsize>(content.size()));
+  if (!in.is_open() || in.bad()) return Error{Code::malformed, ""};
+  content.resize(static_cast<std::size_t>(in.gcount()));
+  if (content.empty()) return Error{Code::malformed, ": it is empty"};
+  if (content.size() > most)
+    return Error{Code::malformed, fmt::format(": it has more than {} bytes", most)};
+  return content;
+}
 
 // ---- Units ------------------------------------------------------------------------------------
 
@@ -145,6 +163,10 @@ std::string check_redis_url(const std::string& url) {
     return "asks for TLS, which this build cannot do: hiredis is older than 1.0";
   return "must look like redis://host:6379/0";
 }
+std::string check_sentinel_master(const std::string& name) {
+  if (!name.empty() && name.size() <= 255 && only(name, "._-", true)) return {};
+  return "must be 1 to 255 of A-Z, a-z, 0-9, '.', '_' and '-', as sentinels demand";
+}
 std::string check_log_level(const std::string& levels) {
   static constexpr std::array names{"trace", "debug", "info", "warn", "error", "off"};
   for (const auto& part : split(levels, ',')) {
@@ -153,6 +175,11 @@ std::string check_log_level(const std::string& levels) {
       return fmt::format("\"{}\" is none of trace, debug, info, warn, error, off", level);
   }
   return levels.empty() ? "must not be empty" : "";
+}
+std::string check_profile(const std::string& profile) {
+  if (profile == "auto" || profile == "fast" || profile == "normal" || profile == "cloud")
+    return {};
+  return "must be auto, fast, normal or cloud";
 }
 std::string check_log_format(const std::string& format) {
   if (format == "auto" || format == "json" || format == "text") return {};
@@ -284,11 +311,11 @@ void add_secret(std::vector<Setting>& table, std::string key, Field field, std::
   file.has_flag = true;
   file.file_of = std::move(key);
   file.set = [field](Config& config, std::string_view path) -> Status {
-    std::ifstream in{std::string(path), std::ios::binary};
-    std::stringstream content;
-    if (!in || !(content << in.rdbuf()))
-      return Error{Code::malformed, fmt::format("cannot read \"{}\"", path)};
-    field(config) = std::move(content).str();
+    Result<std::string> content = content_of(std::string(path), secret_max);
+    if (!content.ok())
+      return Error{Code::malformed,
+                   fmt::format("cannot read \"{}\"{}", path, content.error().text)};
+    field(config) = std::move(*content);
     if (field(config).ends_with('\n')) field(config).pop_back();
     return Done{};
   };
@@ -312,6 +339,8 @@ void add_cluster_settings(std::vector<Setting>& table) {
   add(boolean("cluster.create", CATGA_AT(cluster.create), "may start an empty cluster"));
   add(text("node.id", CATGA_AT(node.id), check_node_id, "name of this node, stable over restarts"));
   add(count("node.weight", CATGA_AT(node.weight), 1, 16, "share of the shards"));
+  add(boolean("node.shadow", CATGA_AT(node.shadow),
+              "stand behind a running node of this name and take over when it leaves"));
   add(count("runtime.workers", CATGA_AT(runtime.workers), 0, 1024,
             "threads that run entities; 0: one per core"));
   add(time("membership.heartbeat", CATGA_AT(membership.heartbeat), ms(10), ms(60'000),
@@ -326,6 +355,8 @@ void add_cluster_settings(std::vector<Setting>& table) {
            "the session is extended this often"));
   add(count("membership.watchers", CATGA_AT(membership.watchers), 1, 64,
             "nodes that watch each node"));
+  add(text("membership.profile", CATGA_AT(membership.profile), check_profile,
+           "patience with silent nodes: auto, fast, normal or cloud"));
   add(count("rebalance.batch", CATGA_AT(rebalance.batch), 1, 4096, "shards per offer"));
   add(count("rebalance.in_flight", CATGA_AT(rebalance.in_flight), 1, 65536,
             "shards moving at once per node, out and in each"));
@@ -407,9 +438,32 @@ void add_connection_settings(std::vector<Setting>& table) {
             "waiting for one node; beyond: overloaded"));
   add(bytes("nats.pending_bytes", CATGA_AT(nats.pending_bytes), 1 << 20, 1ull << 31,
             "received and not yet handled"));
-  add(text("redis.url", CATGA_AT(redis.url), check_redis_url, "one primary"));
+  add(text("redis.url", CATGA_AT(redis.url), check_redis_url,
+           "the primary; with redis.sentinels only database, user and password count"));
   add(text("redis.user", CATGA_AT(redis.user), nullptr, "ACL user"));
   add_secret(table, "redis.password", CATGA_AT(redis.password), "password at Redis");
+  add({"redis.sentinels", "HOST:PORT,…",
+       "Redis Sentinels, asked at every connect where the primary is",
+       [](Config& config, std::string_view text) -> Status {
+         config.redis.sentinels = split(text, ',');
+         return Done{};
+       },
+       [](const Config& config) {
+         std::string all;
+         for (const auto& sentinel : config.redis.sentinels)
+           all += (all.empty() ? "" : ",") + masked(sentinel);
+         return all;
+       },
+       [](const Config& config) -> std::string {
+         for (const auto& sentinel : config.redis.sentinels)
+           if (const auto parsed = parse_sentinel(sentinel); !parsed.ok())
+             return "is wrong: " + parsed.error().text;
+         return {};
+       }});
+  add(text("redis.sentinel_master", CATGA_AT(redis.sentinel_master), check_sentinel_master,
+           "the name of the primary at the sentinels"));
+  add_secret(table, "redis.sentinel_password", CATGA_AT(redis.sentinel_password),
+             "password at the sentinels");
   add(time("redis.connect_timeout", CATGA_AT(redis.connect_timeout), ms(10), ms(600'000),
            "one attempt"));
   add(time("redis.command_timeout", CATGA_AT(redis.command_timeout), ms(10), ms(600'000),
@@ -467,6 +521,7 @@ std::size_t distance(std::string_view a, std::string_view b) {
 
 /// "; did you mean X?", or nothing when no name is near.
 std::string suggestion(std::string_view wrong, const std::vector<std::string>& names) {
+  if (wrong.size() > suggested_for_max) return "";
   std::string best;
   std::size_t least = wrong.size() / 3 + 2;
   for (const auto& name : names) {
@@ -512,6 +567,8 @@ std::string plain(std::string_view key) { return std::string(key); }
 
 void read_flags(Merge& merge, const std::vector<std::string>& arguments,
                 std::vector<std::string>* rest) {
+  if (rest != nullptr) rest->clear();
+  if (arguments.empty()) return;  // an App with all flags costs a millisecond
   CLI::App app;
   app.set_help_flag();  // --help is ours, below
   app.allow_extras();
@@ -594,11 +651,15 @@ std::optional<std::string> text_of(const nlohmann::json& value) {
   return all;
 }
 
-void read_object(Merge& merge, const nlohmann::json& object, const std::string& prefix) {
+void read_object(Merge& merge, const nlohmann::json& object, const std::string& prefix,
+                 std::size_t levels) {
   for (const auto& [name, value] : object.items()) {
     const auto key = prefix + name;
-    if (value.is_object()) {
-      read_object(merge, value, key + ".");
+    if (value.is_object() && levels >= levels_max) {
+      merge.values.push_back(fmt::format("{}: \"{}\" is nested deeper than {} levels",
+                                         merge.file_path, key, levels_max));
+    } else if (value.is_object()) {
+      read_object(merge, value, key + ".", levels + 1);
     } else if (!merge.knows(key)) {
       merge.values.push_back(fmt::format("{}: unknown key \"{}\"{}", merge.file_path, key,
                                          suggestion(key, merge.names(plain))));
@@ -619,16 +680,15 @@ void read_file(Merge& merge) {
     if (!std::filesystem::exists(default_file, ignored)) return;
     merge.file_path = default_file;
   }
-  std::ifstream in(merge.file_path, std::ios::binary);
-  std::stringstream content;
-  if (!in || !(content << in.rdbuf())) {
-    merge.values.push_back(
-        fmt::format("cannot read the configuration file \"{}\"", merge.file_path));
+  const Result<std::string> content = content_of(merge.file_path, file_max);
+  if (!content.ok()) {
+    merge.values.push_back(fmt::format("cannot read the configuration file \"{}\"{}",
+                                       merge.file_path, content.error().text));
     return;
   }
   try {
-    const auto json = nlohmann::json::parse(content.str(), nullptr, true, /*comments*/ true);
-    if (json.is_object()) return read_object(merge, json, "");
+    const auto json = nlohmann::json::parse(*content, nullptr, true, /*comments*/ true);
+    if (json.is_object()) return read_object(merge, json, "", 1);
     merge.values.push_back(fmt::format("{}: is not a JSON object", merge.file_path));
   } catch (const nlohmann::json::exception& trouble) {
     merge.values.push_back(fmt::format("{}: is not JSON: {}", merge.file_path, trouble.what()));
@@ -668,10 +728,10 @@ std::vector<std::string> mistakes_of(const Config& config, const std::vector<Set
       all.push_back(fmt::format("{} {}", value(setting.key), wrong));
 
   const auto& member = config.membership;
-  if (member.heartbeat * 3 > member.suspect_after)
+  if (member.heartbeat > member.suspect_after / 3)  // times three could overflow
     all.push_back(fmt::format("{} must be at least three times {}: one late heartbeat is no death",
                               value("membership.suspect_after"), value("membership.heartbeat")));
-  if (member.session_renew * 3 > member.session_ttl)
+  if (member.session_renew > member.session_ttl / 3)
     all.push_back(
         fmt::format("{} must be at least three times {}: one slow answer must not end "
                     "the session",

@@ -28,6 +28,7 @@ struct Config {
   struct NodeSettings {
     std::string id = host_name();  ///< [A-Za-z0-9._-]{1,63}. Stable across restarts
     std::uint32_t weight = 1;      ///< 1–16; 128 ring points each
+    bool shadow = false;  ///< stands behind a running node of this name until that one leaves
   } node;
   struct Runtime {
     std::uint32_t workers = 0;  ///< CAF threads; 0: cores, within the CPU quota
@@ -40,6 +41,8 @@ struct Config {
     ms session_renew{
         1000};  ///< extended this often; handlers run only ttl − renew after the last answer
     std::uint32_t watchers = 5;
+    std::string profile = "auto";  ///< fast, normal, cloud: suspect_after as it is, x 2.5, x 5.
+                                   ///< auto: normal below two cores of CPU quota, else fast
   } membership;
   struct Rebalance {
     std::uint32_t batch = 128;      ///< shards per offer
@@ -85,8 +88,11 @@ struct Config {
     std::uint64_t pending_bytes = 256ull << 20;
   } nats;
   struct Redis {
-    std::string url = "redis://127.0.0.1:6379/0";
+    std::string url = "redis://127.0.0.1:6379/0";  ///< with sentinels: only database and login
     std::string user, password;
+    std::vector<std::string> sentinels;     ///< host:port; asked at every connect for the primary
+    std::string sentinel_master = "catga";  ///< the name by which they know it
+    std::string sentinel_password;          ///< at the sentinels, not at Redis
     ms connect_timeout{1000};
     ms command_timeout{2000};
     ms wait_timeout{100};

@@ -53,6 +53,12 @@ void FrontDoor::lead_to(Messenger* messenger) {
 Result<RedisOptions> redis_options(const Config& config) {
   RedisOptions options = CATGA_TRY(parse_redis_url(config.redis.url));
   options.cluster = config.cluster.name;
+  for (const std::string& text : config.redis.sentinels) {
+    RedisAddress sentinel = CATGA_TRY(parse_sentinel(text));
+    options.sentinels.push_back(std::move(sentinel));
+  }
+  options.sentinel_master = config.redis.sentinel_master;
+  options.sentinel_password = config.redis.sentinel_password;
   if (!config.redis.user.empty()) options.user = config.redis.user;
   if (!config.redis.password.empty()) options.password = config.redis.password;
   options.connect_timeout = config.redis.connect_timeout;

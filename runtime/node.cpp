@@ -2,7 +2,9 @@
 
 #include "catga/entities/operation.hpp"
 #include "catga/persistence/memory/memory_stores.hpp"
+#include "catga/persistence/redis/primary_watch.hpp"
 #include "catga/runtime/actors/node_actor.hpp"
+#include "catga/runtime/actors/reception.hpp"
 #include "catga/runtime/actors/worker_queue.hpp"
 #include "catga/runtime/cluster/membership_driver.hpp"
 #include "catga/runtime/connections.hpp"
@@ -72,6 +74,7 @@ struct Node::Private {
   std::unique_ptr<WorkerSettings> worker_settings;
   std::unique_ptr<caf::actor_system> system;
   std::unique_ptr<actors::Host> host;
+  std::unique_ptr<actors::Reception> reception;
   std::unique_ptr<MembershipDriver> driver;
   std::unique_ptr<Gateway> gateway;
 
@@ -79,6 +82,7 @@ struct Node::Private {
   std::condition_variable changed;
   bool up = false;
   bool in_view = false;
+  bool wired = false;  ///< actors and driver are there
   std::string refusal;
   int refusal_code = 0;
   std::atomic<bool> stopping{false};
@@ -93,6 +97,7 @@ struct Node::Private {
     stores = std::make_unique<MemoryStores>(wall_ms);
     standing.cluster_offset_ms = wall_ms() - boot_ms();
     standing.session_deadline_ms = std::numeric_limits<std::int64_t>::max();
+    standing.reading_until_ms = std::numeric_limits<std::int64_t>::max();
     standing.view_version = 1;
     RouterOptions options;
     options.process = process;
@@ -125,6 +130,10 @@ struct Node::Private {
       else
         log.write(Severity::error, "store", "catga.redis.lost", "Redis is lost: " + why);
     };
+    options.primary =
+        std::make_shared<PrimaryWatch>([this](const std::string& before, const std::string& now) {
+          primary_changed(before, now);
+        });
     auto redis = std::make_unique<RedisStores>(options);
     CATGA_TRY(insist(log, "Redis", config.start.patience, stopping,
                      [&redis] { return redis->check_boot(); }));
@@ -142,7 +151,12 @@ struct Node::Private {
     connections->open_router(standing, stores->owners(), config.cluster.shards);
     start_actors(connections->lanes());
     driver =
-        std::make_unique<MembershipDriver>(config, *member_store, standing, membership_listener());
+        std::make_unique<MembershipDriver>(config, *member_store, standing, membership_listener(),
+                                           membership_sources(options.primary));
+    {
+      const std::lock_guard guard(lock);
+      wired = true;
+    }
     CATGA_TRY(connections->listen(inbox_listener()));
     driver->start(process, [this](Incarnation next) {
       if (const Status subscribed = connections->subscribe_inbox(next); !subscribed.ok()) {
@@ -158,7 +172,7 @@ struct Node::Private {
     return gateway->open();
   }
 
-  void start_actors(Lanes* lanes) {
+  void start_actors(Carrier* carrier) {
     worker_settings = std::make_unique<WorkerSettings>(worker_threads(config.runtime.workers));
     system = std::make_unique<caf::actor_system>(*worker_settings);
     ActivationLimits limits;
@@ -177,7 +191,7 @@ struct Node::Private {
                                                           kinds,
                                                           *stores,
                                                           router(),
-                                                          lanes,
+                                                          carrier,
                                                           standing,
                                                           log,
                                                           watch,
@@ -190,6 +204,7 @@ struct Node::Private {
     host->newer_view = [this](ViewVersion version) {
       if (driver) driver->sign_of_life(Incarnation{}, version);
     };
+    reception = std::make_unique<actors::Reception>(*host);
     host->node = system->spawn<actors::NodeActor>(
         std::ref(*host));  // before the first message to it, so before any shard looks
     router().host([this](ShardId shard, Envelope envelope) {
@@ -220,7 +235,47 @@ struct Node::Private {
       changed.notify_all();
     };
     listener.on_links = [](bool, bool) {};  // said by the connections that carry the traffic
+    listener.on_rollback = [this](ViewVersion before, ViewVersion after) {
+      log.write(
+          Severity::error, "store", "catga.redis.rolled_back",
+          "Redis shows an older table of members: its last acknowledged writes are gone; "
+          "every shard is taken anew",
+          {{"view_old", std::to_string(before.value)}, {"view_new", std::to_string(after.value)}});
+      memory_in_doubt();
+    };
+    listener.on_primary_changed = [this] { memory_in_doubt(); };
+    listener.on_impaired = [this](std::vector<Incarnation> nodes) {
+      caf::anon_send(host->node, actors::ImpairedNews{std::move(nodes)});
+    };
     return listener;
+  }
+
+  MembershipSources membership_sources(const std::shared_ptr<PrimaryWatch>& watched) {
+    MembershipSources sources;
+    sources.primary = [watched] { return watched->primary_id(); };
+    sources.load = [this] { return host->active.load(std::memory_order_relaxed); };
+    sources.post = [this](std::function<void()> sing) {
+      caf::anon_send(host->node,
+                     actors::Canary{std::make_shared<std::function<void()>>(std::move(sing))});
+    };
+    sources.log = &log;
+    return sources;
+  }
+
+  /// On a connection's thread, before any request of this process runs at the new primary.
+  void primary_changed(const std::string& before, const std::string& now) {
+    log.write(Severity::error, "store", "catga.redis.rolled_back",
+              "another server answers for Redis: its last acknowledged writes may be gone; every "
+              "shard is taken anew",
+              {{"run_id_old", before}, {"run_id_new", now}});
+    const std::lock_guard guard(lock);
+    if (!wired) return;  // nothing is in memory yet, or any more
+    memory_in_doubt();
+    driver->primary_changed(before, now);
+  }
+  void memory_in_doubt() {
+    host->primary_changes.fetch_add(1, std::memory_order_release);
+    caf::anon_send(host->node, actors::PrimaryNews{});
   }
 
   InboxListener inbox_listener() {
@@ -230,70 +285,12 @@ struct Node::Private {
     };
     listener.on_nobody = [this](Incarnation node) { driver->no_responders(node); };
     listener.on_messages = [this](ViewVersion seen, std::vector<Envelope> envelopes) {
-      deliver(seen, std::move(envelopes));
+      reception->messages(seen, std::move(envelopes));
     };
     listener.on_record = [this](Incarnation sender, const wire::Record& record) {
-      std::visit([this, sender](const auto& what) { take(sender, what); }, record);
+      reception->record(sender, record);
     };
     return listener;
-  }
-
-  /// One CAF message per shard and batch.
-  void deliver(ViewVersion seen, std::vector<Envelope> envelopes) {
-    std::unordered_map<std::uint32_t, std::shared_ptr<std::vector<Envelope>>> by_shard;
-    for (Envelope& envelope : envelopes) {
-      const ShardId shard =
-          shard_of(envelope.entity.kind, envelope.entity.key, config.cluster.shards);
-      auto& list = by_shard[shard.value];
-      if (!list) list = std::make_shared<std::vector<Envelope>>();
-      list->push_back(std::move(envelope));
-    }
-    for (auto& [shard, list] : by_shard)
-      caf::anon_send(host->shard(ShardId{shard}), actors::Deliver{std::move(list), seen});
-  }
-
-  void happen(ShardId shard, ShardEvent event) {
-    const caf::actor actor = host->shard(shard);
-    if (actor)
-      caf::anon_send(actor, actors::Happened{std::make_shared<ShardEvent>(std::move(event))});
-  }
-  void take(Incarnation, const wire::Message&) {}
-  void take(Incarnation, const wire::Reply&) {}
-  void take(Incarnation, const wire::Owns& owns) {
-    happen(owns.shard, RouteHeard{owns.owner, owns.epoch});
-  }
-  void take(Incarnation, const wire::Want& want) { happen(want.shard, WantReceived{}); }
-  void take(Incarnation sender, const wire::Offer& offer) {
-    happen(offer.shard,
-           Offered{sender, offer.move, host->incoming.load() < config.rebalance.in_flight});
-  }
-  void take(Incarnation sender, const wire::Ready& ready) {
-    happen(ready.shard, Readied{sender, ready.move});
-  }
-  void take(Incarnation sender, const wire::Refuse& refuse) {
-    happen(refuse.shard, Refused{sender, refuse.move});
-  }
-  void take(Incarnation sender, const wire::Abort& abort) {
-    happen(abort.shard, Aborted{sender, abort.move});
-  }
-  void take(Incarnation sender, const wire::Handover& handover) {
-    const caf::actor actor = host->shard(handover.shard);
-    if (!actor) return;
-    auto envelopes = std::make_shared<std::vector<Envelope>>();
-    for (const std::string_view body : handover.envelopes) {
-      Result<Envelope> envelope = wire::decode(body, boot_ms());
-      if (envelope.ok())
-        envelopes->push_back(std::move(*envelope));
-      else
-        log.write(Severity::error, "handoff", "",
-                  "a message handed over cannot be read: " + envelope.error().text);
-    }
-    caf::anon_send(actor, actors::HandoverArrived{std::move(envelopes), sender, handover.epoch,
-                                                  handover.chunk, handover.last});
-  }
-  void take(Incarnation, const wire::HandoverAck& ack) {
-    const caf::actor actor = host->shard(ack.shard);
-    if (actor) caf::anon_send(actor, actors::HandoverHeard{ack.epoch, ack.chunk});
   }
 
   Status wait_until_up() {
@@ -392,6 +389,10 @@ struct Node::Private {
     if (closed) return;
     closed = true;
     stopping = true;
+    {
+      const std::lock_guard guard(lock);
+      wired = false;
+    }
     door.lead_to(nullptr);
     if (gateway) gateway->close();
     if (driver) driver->stop();

@@ -35,6 +35,10 @@ Result<PendingTell> parse_tell(std::string_view bytes) {
   tell.payload = read.text();
   if (!read.ok() || !read.at_end())
     return Error{Code::malformed, "outbox entry cut short or too long"};
+  if (tell.at_ms < 0 || tell.at_ms >= time_end_ms) {
+    return Error{Code::malformed,
+                 "outbox entry of a time that cannot be: " + std::to_string(tell.at_ms)};
+  }
   return tell;
 }
 

@@ -8,6 +8,10 @@
 
 namespace catga {
 
+/// Times that are stored or sent are ms since 1970, not negative and below this (the year 10889): an operation record has
+/// six bytes for one, and the difference of two of them cannot overflow. Whoever reads one from strangers checks it.
+constexpr std::int64_t time_end_ms = std::int64_t{1} << 48;
+
 /// Appends to a string it does not own.
 class ByteWriter {
  public:

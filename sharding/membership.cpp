@@ -17,12 +17,41 @@ constexpr std::int64_t nats_slow = 100, redis_slow = 200,
                        timer_slow = 100;  // ms: reasons to doubt oneself
 constexpr std::size_t self_pings_kept = 16;
 constexpr std::int64_t vote_again = 250, brake_again = 500;
+constexpr std::size_t all_acknowledge_up_to = 4;  // members; above, one watcher may stay silent
+constexpr std::int64_t fresh = 1000;  // ms: how long a heartbeat says where its node writes to
+constexpr std::int64_t alone_after = 60000;  // ms without any of those who disagreed
+constexpr std::size_t primaries_kept = 16;
+constexpr unsigned strikes_most = 7;
 
 std::uint64_t next_random(std::uint64_t& seed) {  // splitmix64: enough to spread choices
   std::uint64_t z = (seed += 0x9e3779b97f4a7c15ULL);
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
   z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
   return z ^ (z >> 31);
+}
+
+// How long a node whose name was evicted so often stays WARM: 0, 1, 2, 4 ... 60 s.
+std::int64_t warm_for(unsigned strikes) {
+  if (strikes == 0) return 0;
+  return strikes < strikes_most ? std::int64_t{1000} << (strikes - 1) : 60'000;
+}
+
+bool contains(const std::vector<std::string>& list, const std::string& one) {
+  return std::find(list.begin(), list.end(), one) != list.end();
+}
+
+void remember(std::vector<std::string>& list, const std::string& one) {
+  if (one.empty() || contains(list, one)) return;
+  if (list.size() == primaries_kept) list.erase(list.begin());
+  list.push_back(one);
+}
+
+// Whether `mine` gives way to `theirs` if as many write to the one as to the other: the one that is
+// known to have been left, or by its name, so that both sides agree.
+bool gives_way(const Membership& node, const std::string& mine, const std::string& theirs) {
+  const bool mine_left = contains(node.replaced, mine);
+  if (mine_left != contains(node.replaced, theirs)) return mine_left;
+  return mine > theirs;
 }
 
 // Whether a watched node shows signs of having ended, and which.
@@ -98,6 +127,11 @@ class Stepper {
   void on(const ReapAnswer& event);
   void on(const ViewAnswer& event);
   void on(const SessionsAnswer& event);
+  void on(const WithdrawAnswer& event);
+  void on(const CanaryRan&);
+  void on(const Throttled&) { node_.doubts.throttled = now_; }
+  void on(const OwnFacts& event);
+  void on(const PrimaryChanged& event) { moved(event.before, event.after); }
 
   void proceed();
   std::vector<Action> take() { return std::move(actions_); }
@@ -106,6 +140,9 @@ class Stepper {
   template <class One>
   void act(One action) {
     actions_.push_back(Action(std::move(action)));
+  }
+  void note(Note::What what, Incarnation about, std::int64_t ms = 0, std::string text = {}) {
+    act(Note{what, about, ms, std::move(text)});
   }
   bool due(std::int64_t time) const { return now_ >= time; }
   bool may_ask(const Ask& ask) const { return !ask.open && due(ask.due); }
@@ -149,8 +186,33 @@ class Stepper {
   void refuse_impatiently();
   void leave_now();
 
+  // The reading right.
+  bool newer_view_known() const {
+    return node_.hearsay > version() && node_.hearsay > node_.disbelieved;
+  }
+  bool alone() const {
+    return node_.view && node_.view->members.size() == 1 && node_.view->find(node_.self) != nullptr;
+  }
+  void set_reading(std::int64_t until) {
+    if (std::exchange(node_.reading_until, until) != until) act(ReadingRight{until});
+  }
+  void lose_reading_right();
+  void read_alone();
+  void settle_reading(std::size_t members_before, bool rolled_back);
+  void heard_ack(const Frame& frame);
+  std::vector<Incarnation> listeners() const;
+
+  // The Redis primaries.
+  void moved(const std::string& before, const std::string& after);
+  void others_moved(const std::string& before, const std::string& after);
+  void replace_primary(const std::string& before, const std::string& after);
+  std::optional<std::string> outvoted_by(std::size_t& heard) const;
+  void check_primaries();
+  void end_split();
+
   void adopt(std::shared_ptr<const MembershipView> view, bool rolled_back);
-  void rewatch();
+  void rewatch(bool rolled_back);
+  void tell_impaired();
   void heard_version(ViewVersion seen);
   void want_read(bool announce) {
     node_.read_wanted = true;
@@ -165,6 +227,25 @@ class Stepper {
   void heard_self(const Frame& frame);
   void probe(Incarnation target, Watched& watch);
   void vote(Incarnation target, Watched& watch, Evidence evidence);
+  void take_back(Incarnation target, Watched& watch) {
+    asked(watch.withdraw);
+    act(AskWithdraw{node_.self, target});
+  }
+  bool may_acknowledge(const Watched& watch) const {
+    return !watch.vote_stands && !watch.unseen && due(watch.unsure);
+  }
+  // Our vote may have counted before it was taken back: is the target still a member?
+  void look_after(Watched& watch) {
+    if (!watch.unseen || watch.seen_by != 0 || !due(watch.unsure)) return;
+    watch.seen_by = node_.reads + 1;
+    want_read(false);
+  }
+  void make_up_for(const MembershipView& read);
+  void acknowledge(Incarnation to, std::uint64_t number) {
+    Frame reply = frame(Frame::Type::ack);
+    reply.number = number;
+    act(Send{to, std::move(reply)});
+  }
   ProofOf* proof_of(Incarnation node) {
     const auto found = node_.proof.find(node);
     return found == node_.proof.end() ? nullptr : &found->second;
@@ -186,6 +267,8 @@ class Stepper {
   void read_if_wanted();
   void beat_if_due();
   void detect_if_due();
+  void canary_if_due();
+  bool name_held() const;
 
   Membership& node_;
   const std::int64_t now_;
@@ -201,8 +284,30 @@ void Stepper::on(const Begin&) {
 }
 
 void Stepper::on(const Tick&) {
-  if (now_ - node_.last_tick > node_.times.tick + timer_slow) node_.doubts.timers = now_;
+  if (now_ - node_.last_tick > node_.times.tick + timer_slow) {
+    node_.doubts.timers = now_;
+    if (node_.canary_posted != 0) node_.canary_posted = now_;  // who slept itself accuses nobody
+  }
   node_.last_tick = now_;
+}
+
+void Stepper::on(const CanaryRan&) {
+  if (node_.canary_posted == 0) return;
+  const std::int64_t waited = now_ - std::exchange(node_.canary_posted, 0);
+  if (waited > node_.times.canary_late) node_.doubts.scheduler = now_;
+  if (std::exchange(node_.sick, false)) note(Note::What::well, node_.self, waited);
+}
+
+void Stepper::on(const OwnFacts& event) {
+  node_.load = event.load;
+  if (event.primary == node_.primary) return;
+  const std::string before = std::exchange(node_.primary, event.primary);
+  node_.outvoted_at.reset();
+  if (node_.split) end_split();  // it counts anew
+  if (before.empty() || event.primary.empty())
+    remember(node_.primaries_heard, event.primary);
+  else
+    moved(before, event.primary);
 }
 
 void Stepper::on(const NatsBack&) {
@@ -233,7 +338,10 @@ void Stepper::on(const Heard& event) {
   life_of(heard.from);
   if (heard.type == Frame::Type::view) return heard_view(heard);
   heard_version(heard.view);
+  if (heard.type == Frame::Type::primary) return others_moved(heard.row, heard.primary);
   if (!node_.joined) return;
+  const auto past = node_.former.find(heard.from);
+  if (past != node_.former.end() && heard.view >= past->second) node_.former.erase(past);
   switch (heard.type) {
     case Frame::Type::heartbeat:
       return heard_heartbeat(heard);
@@ -245,8 +353,10 @@ void Stepper::on(const Heard& event) {
       if (ProofOf* proof = proof_of(heard.from)) proof->answered = true;
       return;
     case Frame::Type::ack:
+      return heard_ack(heard);
     case Frame::Type::refute:
     case Frame::Type::view:
+    case Frame::Type::primary:
       return;  // the sign of life was all
   }
 }
@@ -270,29 +380,51 @@ void Stepper::heard_self(const Frame& frame) {
   if (sent == node_.self_pings.end()) return;
   node_.self_heard = std::max(node_.self_heard, sent->second);
   if (now_ - sent->second > nats_slow) node_.doubts.nats = now_;
-  node_.self_pings.erase(sent);
+  node_.self_pings.erase(node_.self_pings.begin(), std::next(sent));  // older ones are lost
 }
 
 // Whatever a node sends shows that it lives; a vote against it is taken back.
 void Stepper::life_of(Incarnation node) {
   Watched* watch = watch_of(node);
   if (watch == nullptr) return;
-  watch->life = now_;
+  const std::int64_t silence = now_ - std::exchange(watch->life, now_);
   watch->probed = 0;
   watch->nobody = false;
+  watch->brake.clear();
   if (!std::exchange(watch->voted, false)) return;
-  act(AskWithdraw{node_.self, node});
+  note(Note::What::cleared, node, silence);
+  take_back(node, *watch);
 }
 
 void Stepper::heard_heartbeat(const Frame& heard) {
-  Frame reply = frame(Frame::Type::ack);
-  reply.number = heard.number;
-  act(Send{heard.from, std::move(reply)});
   Watched* watch = watch_of(heard.from);
-  if (watch == nullptr || heard.number <= watch->number) return;
+  if (watch == nullptr) return acknowledge(heard.from, heard.number);
+  if (may_acknowledge(*watch)) acknowledge(heard.from, heard.number);
+  if (heard.number <= watch->number) return;
   watch->number = heard.number;
   watch->rhythm.heard(now_);
   watch->knows = watch->knows || heard.view >= watch->since_view;
+  watch->beat_at = now_;
+  watch->redis = heard.redis;
+  watch->load = heard.load;
+  watch->primary = heard.primary;
+  tell_impaired();
+  // In case its PRIMARY was lost.
+  const bool other = !heard.primary.empty() && heard.primary != node_.primary;
+  if (other && !node_.primary.empty() && !contains(node_.replaced, heard.primary))
+    others_moved({}, heard.primary);
+}
+
+// Those whose silence could cost us our place have heard us: until then nobody can have taken it.
+void Stepper::heard_ack(const Frame& heard) {
+  std::int64_t until = node_.reading_until;
+  for (auto& [number, beat] : node_.beats) {
+    if (number > heard.number) break;  // who has heard a later one has heard from us since
+    std::erase(beat.missing, heard.from);
+    if (beat.missing.size() <= beat.spared)
+      until = std::max(until, beat.sent + node_.times.reading);
+  }
+  if (!newer_view_known()) set_reading(until);
 }
 
 void Stepper::heard_ping(const Frame& heard) {
@@ -355,8 +487,11 @@ void Stepper::on(const JoinAnswer& event) {
 // The holder may be our own former life, or a node that has just died: REAP will show. A living one
 // keeps it.
 void Stepper::name_taken(Incarnation holder) {
-  node_.in_the_way = holder;
+  const bool news = std::exchange(node_.in_the_way, holder) != holder || !node_.name_taken_at;
   node_.join.due = now_ + node_.times.retry;
+  // A shadow joins only behind a holder that lives. The place behind it may be taken, too.
+  if (!std::exchange(node_.behind, false) && node_.shadow) act(AskReap{holder});
+  if (news && !node_.shadow) note(Note::What::name_taken, holder);
   node_.trouble = "the name " + node_.name + " is in use by a living node (incarnation " +
                   text_of(holder) + "): stop that node, or give this one another node.id";
   if (!node_.name_taken_at) node_.name_taken_at = now_;
@@ -369,7 +504,12 @@ void Stepper::joined(const JoinReply& reply) {
   node_.in_the_way = {};
   node_.name_taken_at.reset();
   node_.trouble.clear();
-  node_.row = MemberState::warm;
+  node_.behind = false;
+  const Member* me = reply.view.find(node_.self);
+  node_.row = me != nullptr ? me->state : MemberState::warm;
+  node_.warm_until = now_ + warm_for(reply.strikes);
+  if (reply.strikes > 0)
+    note(Note::What::strikes, node_.self, warm_for(reply.strikes), std::to_string(reply.strikes));
   node_.renew = Ask{.due = now_};  // at once: it brings the time of the cluster
   node_.state = Ask{.due = now_};
   node_.heartbeat_due = node_.detect_due = now_;
@@ -390,9 +530,12 @@ void Stepper::on(const RenewAnswer& event) {
   if (now_ - node_.renew.sent > redis_slow) node_.doubts.redis = now_;
   if (reply.votes >= 2) node_.doubts.accused = now_;
   node_.renew.due = node_.renew.sent + node_.times.session_renew;
-  extend_session(node_.renew.sent);
-  if (reply.version < node_.version_at_renew) want_read(false);  // Redis has lost writes
   heard_version(reply.version);
+  if (reply.version < node_.version_at_renew) {  // Redis has lost writes
+    lose_reading_right();
+    want_read(false);
+  }
+  extend_session(node_.renew.sent);
 }
 
 void Stepper::on(const StateAnswer& event) {
@@ -424,21 +567,53 @@ void Stepper::on(const EvictAnswer& event) {
   Watched* watch = watch_of(event.target);
   if (watch != nullptr) {
     watch->vote_open = false;
+    if (!came) watch->unsure = now_ + node_.times.vote_unsure;
     const bool brake = came && reply.outcome == EvictReply::Outcome::brake;
     const bool wait = came && reply.outcome == EvictReply::Outcome::wait;
     watch->vote_due = now_ + (brake  ? brake_again
                               : wait ? std::max<std::int64_t>(reply.wait, 1)
                                      : vote_again);
+    if (brake && std::exchange(watch->brake, reply.brake) != reply.brake)
+      note(Note::What::braked, event.target, now_ - watch->life, reply.brake);
   }
   if (!came) return;
+  if (reply.outcome == EvictReply::Outcome::evicted) note(Note::What::evicted, event.target);
   if (reply.outcome == EvictReply::Outcome::no_session) node_.renew.due = now_;
   if (reply.outcome == EvictReply::Outcome::evicted || reply.outcome == EvictReply::Outcome::gone)
     want_read(true);
 }
 
+void Stepper::on(const WithdrawAnswer& event) {
+  if (event.self != node_.self) return;
+  Watched* watch = watch_of(event.target);
+  if (!answered(watch != nullptr ? &watch->withdraw : nullptr, event.answer) || watch == nullptr)
+    return;
+  if (watch->voted || watch->vote_open) return;
+  watch->vote_stands = false;
+  watch->unseen = true;
+  watch->seen_by = 0;
+  look_after(*watch);
+}
+
+// Acknowledges what was kept back, to those that are still members.
+void Stepper::make_up_for(const MembershipView& read) {
+  for (auto& [target, watch] : node_.watched) {
+    if (!watch.unseen || watch.seen_by == 0 || watch.seen_by > node_.reads) continue;
+    watch.seen_by = 0;
+    watch.unseen = read.find(target) == nullptr;
+    if (watch.beat_at >= 0 && may_acknowledge(watch)) acknowledge(target, watch.number);
+  }
+}
+
 void Stepper::on(const ReapAnswer& event) {
   if (!answered(nullptr, event.answer)) return;
-  if (event.answer.value == ReapReply::alive) return;
+  if (event.answer.value == ReapReply::alive) {
+    const bool asked_for = !node_.joined && !node_.join.open && event.target == node_.in_the_way;
+    if (!asked_for || !node_.shadow || node_.behind || !node_.name_taken_at) return;
+    node_.behind = true;
+    node_.join.due = now_;
+    return note(Note::What::shadowing, event.target);
+  }
   if (node_.joined) return want_read(true);
   if (event.target == node_.in_the_way) node_.join.due = now_;  // the name is free
 }
@@ -446,6 +621,7 @@ void Stepper::on(const ReapAnswer& event) {
 void Stepper::on(const ViewAnswer& event) {
   if (!answered(&node_.read, event.answer)) return want_read(false);
   const MembershipView& read = event.answer.value;
+  make_up_for(read);
   const bool announce = std::exchange(node_.announce, false);
   if (read.version < node_.hearsay_at_read) node_.disbelieved = node_.hearsay_at_read;
   // Older than what we had when we asked: Redis lost writes. Older than what we have now only: a
@@ -475,8 +651,9 @@ void Stepper::on(const SessionsAnswer& event) {
 
 void Stepper::extend_session(std::int64_t sent) {
   node_.deadline = std::max(node_.deadline, sent + node_.times.valid());
-  node_.in_force = node_.deadline > now_;
+  node_.in_force = node_.deadline > now_ && !node_.split;
   act(Session{node_.in_force, node_.self, node_.deadline});
+  read_alone();
 }
 
 // The incarnation is over for ever, by whatever road. A node that wants to stay is reborn.
@@ -484,16 +661,23 @@ void Stepper::session_over() {
   const bool was_member = std::exchange(node_.joined, false);
   node_.in_force = false;
   node_.deadline = 0;
+  node_.beats.clear();
+  set_reading(0);
   if (was_member) act(Session{false, node_.self, 0});
   if (node_.wish != NextState::up) return leave_now();
+  // A vote counts for a second, whoever cast it.
+  for (const auto& [target, watch] : node_.watched)
+    if (watch.vote_stands) act(AskWithdraw{node_.self, target});
   assert(node_.spare);
   const Incarnation old_one = std::exchange(node_.self, std::exchange(node_.spare, Incarnation{}));
   node_.in_the_way = old_one;
   node_.name_taken_at.reset();
   node_.join = Ask{.due = now_};
   node_.row = MemberState::warm;
+  node_.behind = false;
   node_.watched.clear();
   node_.watchers.clear();
+  node_.former.clear();
   node_.self_pings.clear();
   node_.read_wanted = node_.announce = false;
   node_.disbelieved = node_.hearsay;
@@ -508,6 +692,7 @@ void Stepper::refuse(std::string why, int exit_code) {
 
 void Stepper::leave_now() {
   if (std::exchange(node_.over, true)) return;
+  set_reading(0);
   if (std::exchange(node_.in_force, false)) act(Session{false, node_.self, 0});
   if (std::exchange(node_.joined, false)) {
     Frame news = frame(Frame::Type::view);
@@ -521,29 +706,164 @@ void Stepper::leave_now() {
 // ---- the view ----
 
 void Stepper::adopt(std::shared_ptr<const MembershipView> view, bool rolled_back) {
+  const ViewVersion before = version();
+  const std::size_t members_before = node_.view ? node_.view->members.size() : 0;
   node_.view = std::move(view);
   node_.hearsay = std::max(node_.hearsay, version());
   const Member* me = node_.view->find(node_.self);
-  act(ViewAdopted{node_.view, node_.self, rolled_back});
+  if (node_.joined && me != nullptr) settle_reading(members_before, rolled_back);
+  act(ViewAdopted{node_.view, node_.self, rolled_back, before});
   if (!node_.joined) return;
   if (me == nullptr) return session_over();
   if (!node_.state.open) node_.row = me->state;
-  rewatch();
+  rewatch(rolled_back);
 }
 
 // Whom we watch follows from the view. Those we go on watching keep what we know of them.
-void Stepper::rewatch() {
+void Stepper::rewatch(bool rolled_back) {
   WatchDuty duty = watch_duty(*node_.view, node_.self, node_.rings);
+  // Who watched us and may not know yet that it need not any more can still vote.
+  for (const Incarnation watcher : node_.watchers) node_.former.try_emplace(watcher, version());
   node_.watchers = std::move(duty.watchers);
+  for (const Incarnation watcher : node_.watchers) node_.former.erase(watcher);
+  std::erase_if(node_.former,
+                [this](const auto& one) { return node_.view->find(one.first) == nullptr; });
   std::map<Incarnation, Watched> next;
   for (const Incarnation target : duty.targets) {
     const auto known = node_.watched.find(target);
-    next[target] =
-        known != node_.watched.end()
-            ? std::move(known->second)
-            : Watched{.since = now_, .since_view = version(), .life = now_, .rhythm = {}};
+    Watched& watch = next[target];
+    if (known != node_.watched.end()) {
+      watch = std::move(known->second);
+      known->second.vote_stands = false;  // it goes on there
+    } else {
+      watch.life = now_;
+    }
+    if (known != node_.watched.end() && !rolled_back) continue;
+    watch.since = now_;
+    watch.since_view = version();
+    watch.knows = false;  // what it knew may have been a view that is lost
   }
+  for (const auto& [target, watch] : node_.watched)
+    if (watch.vote_stands && node_.view->find(target) != nullptr)
+      act(AskWithdraw{node_.self, target});
   node_.watched = std::move(next);
+  tell_impaired();
+}
+
+void Stepper::tell_impaired() {
+  std::vector<Incarnation> impaired;
+  for (const auto& [target, watch] : node_.watched)
+    if (!watch.redis) impaired.push_back(target);
+  if (impaired == node_.impaired) return;
+  node_.impaired = impaired;
+  act(Impaired{std::move(impaired)});
+}
+
+// ---- the reading right ----
+
+void Stepper::lose_reading_right() {
+  node_.beats.clear();
+  node_.no_reading_before = now_ + node_.times.reading_pause;
+  set_reading(0);
+}
+
+void Stepper::read_alone() {
+  if (node_.joined && alone() && !newer_view_known() && due(node_.no_reading_before))
+    set_reading(std::max(node_.reading_until, node_.deadline));
+}
+
+// Heartbeats sent under the old view say nothing of those who watch under the new one. A right that
+// is there stays: it was given by all who could vote then, and whoever begins to watch votes only
+// after it has heard us.
+void Stepper::settle_reading(std::size_t members_before, bool rolled_back) {
+  node_.beats.clear();
+  if (rolled_back) return lose_reading_right();
+  // Alone the right was as long as the session. From here on somebody may vote, once it has heard
+  // the heartbeat that we are about to send.
+  if (members_before == 1 && !alone())
+    set_reading(std::min(node_.reading_until, now_ + node_.times.reading));
+  read_alone();
+}
+
+// Our watchers, and those who may still take themselves for it.
+std::vector<Incarnation> Stepper::listeners() const {
+  std::vector<Incarnation> all = node_.watchers;
+  for (const auto& one : node_.former) all.push_back(one.first);
+  return all;
+}
+
+// ---- the Redis primaries ----
+
+void Stepper::replace_primary(const std::string& before, const std::string& after) {
+  std::erase(node_.primaries_heard, before);
+  remember(node_.primaries_heard, after);
+  std::erase(node_.replaced, after);
+  if (before != after) remember(node_.replaced, before);
+}
+
+// This process has moved. It may have flushed and audited when it heard of the new primary, but
+// against the old one: so now it does again.
+void Stepper::moved(const std::string& before, const std::string& after) {
+  if (after.empty() || before == after || node_.moved_to == after) return;
+  node_.moved_to = after;
+  replace_primary(before, after);
+  lose_reading_right();
+  Frame news = frame(Frame::Type::primary);
+  news.row = before;
+  news.primary = after;
+  act(Publish{std::move(news)});
+  act(NewPrimary{before, after});
+}
+
+void Stepper::others_moved(const std::string& before, const std::string& after) {
+  if (after.empty() || before == after || contains(node_.primaries_heard, after)) return;
+  replace_primary(before, after);
+  lose_reading_right();
+  act(NewPrimary{before, after});
+}
+
+// Which primary more of us write to than to ours, if any. `heard`: how many others have said where.
+std::optional<std::string> Stepper::outvoted_by(std::size_t& heard) const {
+  std::map<std::string, std::size_t> votes{{node_.primary, 1}};
+  for (const auto& one : node_.watched) {
+    const Watched& watch = one.second;
+    if (watch.primary.empty() || watch.beat_at < 0 || now_ - watch.beat_at > fresh) continue;
+    ++votes[watch.primary];
+    ++heard;
+  }
+  const std::size_t mine = votes[node_.primary];
+  for (const auto& [primary, count] : votes) {
+    if (primary == node_.primary || count < mine) continue;
+    if (count > mine || gives_way(node_, node_.primary, primary)) return primary;
+  }
+  return std::nullopt;
+}
+
+// Once outvoted, silence is no agreement: the others may have dropped us from their half's table.
+void Stepper::check_primaries() {
+  if (!node_.joined || node_.primary.empty()) return;
+  std::size_t heard = 0;
+  const auto theirs = outvoted_by(heard);
+  if (!theirs) {
+    if (!node_.split) return node_.outvoted_at.reset();
+    if (heard > 0 || now_ - node_.outvoted_last > alone_after) end_split();
+    return;
+  }
+  node_.outvoted_last = now_;
+  if (!node_.outvoted_at) node_.outvoted_at = now_;
+  if (node_.split || now_ - *node_.outvoted_at <= node_.times.disagreement) return;
+  node_.split = true;
+  note(Note::What::split, node_.self, now_ - *node_.outvoted_at, *theirs);
+  if (std::exchange(node_.in_force, false)) act(Session{false, node_.self, node_.deadline});
+}
+
+void Stepper::end_split() {
+  node_.split = false;
+  node_.outvoted_at.reset();
+  note(Note::What::agreed, node_.self);
+  if (!node_.joined || due(node_.deadline)) return;
+  node_.in_force = true;
+  act(Session{true, node_.self, node_.deadline});
 }
 
 void Stepper::read_if_wanted() {
@@ -552,6 +872,7 @@ void Stepper::read_if_wanted() {
   node_.version_at_read = version();
   node_.hearsay_at_read = node_.hearsay;
   asked(node_.read);
+  ++node_.reads;
   act(AskView{});
 }
 
@@ -562,6 +883,8 @@ void Stepper::proceed() {
   lose_patience();
   check_deadline();
   check_nats();
+  check_primaries();
+  canary_if_due();
   join_if_due();
   renew_if_due();
   prove_if_due();
@@ -603,7 +926,7 @@ void Stepper::join_if_due() {
   if (node_.in_the_way) act(AskReap{node_.in_the_way});
   asked(node_.join);
   node_.version_at_join = version();
-  act(AskJoin{node_.self, node_.cluster_id});
+  act(AskJoin{node_.self, node_.cluster_id, node_.behind});
 }
 
 void Stepper::renew_if_due() {
@@ -627,11 +950,22 @@ void Stepper::state_if_due() {
     next = NextState::gone;
   else if (!stay && node_.row == MemberState::up)
     next = NextState::leaving;
-  else if (stay && node_.row != MemberState::up && node_.proven)
+  else if (stay && node_.row != MemberState::up && node_.proven && due(node_.warm_until) &&
+           !(node_.row == MemberState::shadow && name_held()))
     next = NextState::up;
   if (!next) return;
   asked(node_.state);
   act(AskState{node_.self, *next});
+}
+
+// Whether somebody with our name is, or is about to be, in the ring. If nobody is, the script that
+// would have made a shadow UP ran before it joined.
+bool Stepper::name_held() const {
+  return std::any_of(
+      node_.view->members.begin(), node_.view->members.end(), [this](const Member& member) {
+        const bool holds = member.state == MemberState::up || member.state == MemberState::warm;
+        return holds && member.name == node_.name && member.incarnation != node_.self;
+      });
 }
 
 bool Stepper::proof_complete(std::size_t others) const {
@@ -685,12 +1019,35 @@ void Stepper::beat_if_due() {
   beat.number = ++node_.number;
   beat.score = score(node_, now_);
   beat.redis = node_.redis;
-  for (const Incarnation watcher : node_.watchers) act(Send{watcher, beat});
+  beat.load = node_.load;
+  beat.primary = node_.primary;
+  const std::vector<Incarnation> hearers = listeners();
+  std::erase_if(node_.beats,
+                [this](const auto& one) { return now_ - one.second.sent >= node_.times.reading; });
+  if (!hearers.empty() && due(node_.no_reading_before)) {
+    // Two votes are needed, so one may be missing; but few members may soon be two, where one is
+    // enough.
+    const bool few = node_.view->members.size() <= all_acknowledge_up_to;
+    node_.beats[node_.number] = {now_, hearers, few || hearers.size() == 1 ? 0U : 1U};
+  }
+  for (const Incarnation hearer : hearers) act(Send{hearer, beat});
   Frame to_myself = frame(Frame::Type::ping);
   to_myself.number = node_.number;
   node_.self_pings[node_.number] = now_;
   if (node_.self_pings.size() > self_pings_kept) node_.self_pings.erase(node_.self_pings.begin());
   act(Send{node_.self, std::move(to_myself)});
+}
+
+void Stepper::canary_if_due() {
+  if (!node_.canary || !node_.joined) return;
+  if (node_.canary_posted == 0 && due(node_.canary_due)) {
+    node_.canary_posted = now_;
+    node_.canary_due = now_ + node_.times.canary;
+    return act(PostCanary{});
+  }
+  if (node_.canary_posted == 0 || now_ - node_.canary_posted <= node_.times.canary_dead) return;
+  if (!std::exchange(node_.sick, true))
+    note(Note::What::sick, node_.self, now_ - node_.canary_posted);
 }
 
 // ---- the detector ----
@@ -700,6 +1057,9 @@ void Stepper::detect_if_due() {
   node_.detect_due = now_ + node_.times.detect;
   const bool fit = may_vote(node_, now_);
   for (auto& [target, watch] : node_.watched) {
+    if (watch.vote_stands && !watch.voted && !watch.vote_open && may_ask(watch.withdraw))
+      take_back(target, watch);
+    look_after(watch);
     if (watch.probed != 0 && now_ - watch.probed > node_.times.late)
       watch.probed = 0;  // lost; try another
     if (node_.nats && now_ - watch.life > node_.times.late && watch.probed == 0)
@@ -707,6 +1067,8 @@ void Stepper::detect_if_due() {
     const auto evidence = evidence_against(node_, watch, now_);
     const bool entitled = watch.knows || now_ - watch.since >= node_.times.stranger;
     if (!evidence || !fit || !entitled || watch.vote_open) continue;
+    // An old vote of ours would lend its age to the new one.
+    if (watch.vote_stands && !watch.voted) continue;
     // Silence counts only if our own link worked while it lasted. The server's word came over that
     // link.
     const bool link_worked = node_.self_heard > watch.life + node_.times.late;
@@ -724,7 +1086,10 @@ void Stepper::probe(Incarnation target, Watched& watch) {
 }
 
 void Stepper::vote(Incarnation target, Watched& watch, Evidence evidence) {
-  watch.voted = watch.vote_open = true;
+  if (!watch.voted)
+    note(Note::What::suspected, target, now_ - watch.life,
+         evidence == Evidence::quiet ? "quiet" : "no_responders");
+  watch.voted = watch.vote_open = watch.vote_stands = true;
   Frame suspect = frame(Frame::Type::suspect);
   suspect.about = target;
   suspect.number = watch.number;
@@ -737,10 +1102,18 @@ void Stepper::vote(Incarnation target, Watched& watch, Evidence evidence) {
 }  // namespace
 
 int score(const Membership& node, std::int64_t now) {
-  int sum = 0;
-  for (const std::int64_t seen :
-       {node.doubts.timers, node.doubts.nats, node.doubts.redis, node.doubts.accused})
-    if (now - seen <= node.times.doubt) ++sum;
+  const auto lately = [&](std::int64_t seen) { return now - seen <= node.times.doubt; };
+  const Doubts& doubts = node.doubts;
+  const bool ping_late =
+      !node.self_pings.empty() && now - node.self_pings.begin()->second > nats_slow;
+  const bool renew_late = node.renew.open && now - node.renew.sent > redis_slow;
+  const bool canary_late =
+      node.canary_posted != 0 && now - node.canary_posted > node.times.canary_late;
+  int sum = node.sick ? 2 : 0;
+  for (const bool reason :
+       {lately(doubts.timers), lately(doubts.nats) || ping_late, lately(doubts.redis) || renew_late,
+        lately(doubts.scheduler) || canary_late, lately(doubts.throttled), lately(doubts.accused)})
+    if (reason) ++sum;
   return sum;
 }
 

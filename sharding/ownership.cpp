@@ -30,7 +30,7 @@ std::string_view name_of(ShardState state) {
 
 bool Shard::wants_to_move(const Surroundings& around, std::int64_t now) const {
   return state == ShardState::owned && !hydrating && !offered && around.target &&
-         around.target != around.self && now >= move_not_before;
+         around.target != around.self && !around.target_impaired && now >= move_not_before;
 }
 
 namespace {
@@ -153,7 +153,7 @@ class Step {
       shard_.cas_wait = std::min(shard_.cas_wait * 2, shard_.times.cas_most);
       return;
     }
-    if (event.done) return cas_done(event.record);
+    if (event.done) return cas_done(event.record, event.quiet);
     cas_refused(event.record);
   }
 
@@ -233,7 +233,7 @@ class Step {
   void on(const HandoverComplete& event) {
     if (shard_.state != ShardState::incoming || shard_.hydrating || shard_.peer != event.from)
       return;
-    take(OwnerToken{event.epoch, around_.self});
+    take(OwnerToken{event.epoch, around_.self}, event.quiet);
   }
 
   void on(const DrainEnded&) {
@@ -310,6 +310,38 @@ class Step {
         return;
       default:
         return;
+    }
+  }
+
+  /// What is in memory may be ahead of the store, or promised by writes that are gone. So it is
+  /// dropped, and what the record still gives us is taken anew: under a new token no late write of
+  /// the lost history fits, and outbox and timers are read again.
+  void on(const PrimaryChanged&) {
+    switch (shard_.state) {
+      case ShardState::owned:
+      case ShardState::draining:
+      case ShardState::suspended:
+        shard_.reading = false;  // what an open read says may be of the server before
+        return lose(LossCause::audit, std::nullopt);
+      case ShardState::in_doubt:
+        if (shard_.purpose == CasPurpose::readopt) {
+          act(DropMemory{LossCause::audit});
+          shard_.purpose = CasPurpose::claim;  // the same request; its answer finds no memory
+        }
+        return;
+      case ShardState::claiming:
+      case ShardState::incoming:
+        if (!shard_.hydrating) return;
+        shard_.hydrating = false;
+        act(DropMemory{LossCause::audit});
+        act(Reroute{});
+        enter(ShardState::none);
+        [[fallthrough]];
+      case ShardState::none:
+      case ShardState::forwarding:
+        shard_.known_owner = Incarnation{};  // heard of a history that may not have happened
+        shard_.known_epoch = Epoch{};
+        return ask_record();
     }
   }
 
@@ -406,7 +438,12 @@ class Step {
     if (!around_.may_own || !around_.claims_allowed || around_.view == nullptr) return;
     if (record.token && record.written_under > around_.view->version)
       return act(AskView{record.written_under});
+    if (around_.only_former && !was_ours(record.owner())) return;  // its end comes with Adopt
     if (our_turn()) claim(record.token);
+  }
+  bool was_ours(Incarnation owner) const {
+    return around_.former != nullptr && std::find(around_.former->begin(), around_.former->end(),
+                                                  owner) != around_.former->end();
   }
 
   void claim(const std::optional<OwnerToken>& expected) {
@@ -462,14 +499,14 @@ class Step {
     return bytes_of(OperationId{words[0], words[1]});
   }
 
-  void cas_done(const OwnerRecord& record) {
-    if (shard_.state == ShardState::claiming) return take(*record.token);
+  void cas_done(const OwnerRecord& record, bool quiet) {
+    if (shard_.state == ShardState::claiming) return take(*record.token, quiet);
     switch (shard_.purpose) {
       case CasPurpose::claim:
-        return take(*record.token);
+        return take(*record.token, quiet);
       case CasPurpose::transfer:
         learn(record);
-        act(SendHandover{shard_.peer, record.epoch});
+        act(SendHandover{shard_.peer, record.epoch, quiet});
         act(MoveEnded{true});
         shard_.move_backoff = 0;
         return enter(ShardState::forwarding);
@@ -515,15 +552,16 @@ class Step {
     consider_claim();
   }
 
-  /// The record is ours: read what a life before left to do, then serve.
-  void take(const OwnerToken& token) {
+  /// The record is ours: read what a life before left to do, then serve. `quiet`: it left nothing;
+  /// and since only the token's owner may add to it, nothing can have come since.
+  void take(const OwnerToken& token, bool quiet) {
     shard_.token = token;
     shard_.known_owner = around_.self;
     shard_.known_epoch = token.epoch;
     shard_.hydrating = true;
     shard_.hydrate_again_at = 0;
     shard_.reading = false;  // what an older read says is older than this token
-    act(Hydrate{token});
+    act(Hydrate{token, quiet});
   }
 
   // ---- losing ----

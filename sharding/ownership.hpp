@@ -83,6 +83,12 @@ struct Surroundings {
   Incarnation target;          ///< target_V(s)
   std::uint32_t rank = 0;      ///< position of self in preference_V(s)
   bool claims_allowed = true;  ///< first boot waits for cluster.min_members
+  /// T_first: Redis was away, or changed its primary, or this node's session was lost. Whoever had a
+  /// shard before may be back in a moment, with its memory: only what a former incarnation of this
+  /// node had is claimed.
+  bool only_former = false;
+  const std::vector<Incarnation>* former = nullptr;  ///< lives of this process that have ended
+  bool target_impaired = false;  ///< the target does not reach Redis: it gets nothing now
 };
 
 // ---- what happens to a shard
@@ -98,6 +104,7 @@ struct CasAnswered {
   bool answered = false;
   bool done = false;
   OwnerRecord record;
+  bool quiet = false;  ///< with done: outbox and timers are empty
 };
 struct Hydrated {
   bool answered = false;
@@ -126,6 +133,7 @@ struct Aborted {
 struct HandoverComplete {
   Incarnation from;
   Epoch epoch;
+  bool quiet = false;  ///< its transfer found outbox and timers empty
 };
 struct DrainEnded {};  ///< no handler runs, no commit unanswered, the queue is back at the shard
 struct WasFenced {
@@ -141,10 +149,12 @@ struct RouteHeard {
 struct WantReceived {};
 struct LookUpWanted {};  ///< a message needs the record as it is after now
 struct ReleaseNow {};    ///< T_leave passed, or NATS is lost: give the shard up through Redis
-using ShardEvent =
-    std::variant<ViewAdopted, Woken, RecordRead, CasAnswered, Hydrated, Offered, MoveGranted,
-                 Readied, Refused, Aborted, HandoverComplete, DrainEnded, WasFenced, SessionEnded,
-                 SessionResumed, RouteHeard, WantReceived, LookUpWanted, ReleaseNow>;
+struct PrimaryChanged {
+};  ///< another server answers for Redis, or its table went back: it may have lost its last writes
+using ShardEvent = std::variant<ViewAdopted, Woken, RecordRead, CasAnswered, Hydrated, Offered,
+                                MoveGranted, Readied, Refused, Aborted, HandoverComplete,
+                                DrainEnded, WasFenced, SessionEnded, SessionResumed, RouteHeard,
+                                WantReceived, LookUpWanted, ReleaseNow, PrimaryChanged>;
 
 // ---- what the runtime does for it
 // ----------------------------------------------------------------------------
@@ -162,7 +172,8 @@ struct AskView {
 };  ///< the record's writer knew a newer view: read it
 struct Hydrate {
   OwnerToken token;
-};  ///< read outbox and timers, answer Hydrated
+  bool quiet = false;
+};  ///< read outbox and timers (quiet: they are known to be empty), answer Hydrated
 struct Serve {
   OwnerToken token;
   bool fresh = true;
@@ -197,6 +208,7 @@ struct SendAbort {
 struct SendHandover {
   Incarnation to;
   Epoch epoch;
+  bool quiet = false;  ///< outbox and timers are empty: the new owner need not read them
 };
 struct SendWant {
   Incarnation to;

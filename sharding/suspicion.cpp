@@ -34,6 +34,23 @@ double Rhythm::deviation() const {
   return std::sqrt(sum / static_cast<double>(count_));
 }
 
+DetectorProfile profile_for(double quota_cores) {
+  const bool scarce = quota_cores > 0 && quota_cores < 2;
+  return scarce ? DetectorProfile::normal : DetectorProfile::fast;
+}
+
+std::int64_t quiet_floor(std::int64_t suspect_after, DetectorProfile profile) {
+  switch (profile) {
+    case DetectorProfile::fast:
+      break;
+    case DetectorProfile::normal:
+      return suspect_after * 5 / 2;
+    case DetectorProfile::cloud:
+      return suspect_after * 5;
+  }
+  return suspect_after;
+}
+
 std::int64_t quiet_limit(double mean, double deviation, int score, QuietLimits limits) {
   const auto expected =
       static_cast<std::int64_t>(std::llround(mean + 5.6 * std::max(deviation, 50.0)));

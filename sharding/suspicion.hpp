@@ -4,7 +4,8 @@
 // it suspects the living. So each watcher keeps the gaps between the last heartbeats of a node and
 // allows the mean plus 5.6 standard deviations (one false alarm in about 10^8 if gaps were normal,
 // which they are not: hence the floors), between a floor, `suspect_after`, and a ceiling. A watcher
-// that has reason to doubt itself multiplies by 1 + its score.
+// that has reason to doubt itself multiplies by 1 + its score. A profile says what is normal on the
+// machines the cluster runs on; it moves the floor.
 #pragma once
 #include <array>
 #include <cstddef>
@@ -35,6 +36,15 @@ struct QuietLimits {
   std::int64_t floor = 600;     ///< membership.suspect_after, ms
   std::int64_t ceiling = 2000;  ///< ms; a floor above it wins
 };
+
+/// How patient watchers are. Machines with less CPU, or of which others take their share, stop for
+/// longer without being dead.
+enum class DetectorProfile : std::uint8_t { fast, normal, cloud };
+
+/// The profile for so many cores' worth of CPU quota; 0: no quota.
+DetectorProfile profile_for(double quota_cores);
+/// The floor: `suspect_after` as it is, times 2.5, times 5. With 600 ms: 0.6, 1.5 and 3 s.
+std::int64_t quiet_floor(std::int64_t suspect_after, DetectorProfile profile);
 
 /// Silence above this many ms is evidence: max(floor, mean + 5.6·max(sd, 50)), at most the ceiling,
 /// times 1 + score.

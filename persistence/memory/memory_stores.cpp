@@ -45,7 +45,7 @@ struct MemoryStores::Private {
     std::optional<Result<Value>> result;
     {
       const std::lock_guard lock(mutex);
-      result.emplace(twin(now_ms()));
+      result.emplace(twin(pretended ? *pretended : now_ms()));
     }
     then(std::move(*result));
   }
@@ -63,12 +63,19 @@ struct MemoryStores::Private {
     explicit Owners(Private& all) : all_(all) {}
 
     void exchange(const Exchange& exchange, Then<Exchanged> then) override {
-      all_.run<Exchanged>(then, [this, &exchange](std::int64_t now) {
+      all_.run<Exchanged>(then, [this, &exchange](std::int64_t now) -> Result<Exchanged> {
+        std::optional<StreamId> through;
+        if (!exchange.trim_through.empty()) {
+          const auto id = parse_stream_id(exchange.trim_through);
+          if (!id) return id.error();
+          through = *id;
+        }
+        Shard& shard = all_.shards[exchange.shard];
         Record& kept = all_.records[exchange.shard];
         if (kept.record.token != exchange.expected) {
           return Exchanged{
               kept.nonce == exchange.nonce && kept.owner == exchange.owner && !kept.nonce.empty(),
-              kept.record};
+              kept.record, shard.quiet()};
         }
         OwnerRecord& record = kept.record;
         if (kept.owner && kept.owner != exchange.owner) record.previous = kept.owner;
@@ -78,7 +85,8 @@ struct MemoryStores::Private {
         record.written_under = exchange.view;
         kept.owner = exchange.owner;
         kept.nonce = exchange.nonce;
-        return Exchanged{true, record};
+        if (through) shard.outbox.erase(shard.outbox.begin(), shard.outbox.upper_bound(*through));
+        return Exchanged{true, record, shard.quiet()};
       });
     }
 
@@ -404,6 +412,7 @@ struct MemoryStores::Private {
     std::map<StreamId, std::string> outbox;
     StreamId last_id{0, 0};  ///< of the outbox, entries trimmed included
     std::map<std::string, std::pair<std::int64_t, std::string>> timers;
+    bool quiet() const { return outbox.empty() && timers.empty(); }
   };
 
   static std::string text_of_stream_id(const StreamId& id) {
@@ -590,6 +599,7 @@ struct MemoryStores::Private {
 
   std::mutex mutex;
   const std::function<std::int64_t()> now_ms;
+  std::optional<std::int64_t> pretended;
 
   std::map<ShardId, Record> records;
   std::string cluster_id, fingerprint;
@@ -614,5 +624,61 @@ MemoryStores::~MemoryStores() = default;
 OwnerStore& MemoryStores::owners() { return private_->owners; }
 MemberStore& MemoryStores::members() { return private_->members; }
 StateStore& MemoryStores::state() { return private_->state; }
+
+void MemoryStores::become(const MemoryStores& other) {
+  Private& mine = *private_;
+  const Private& theirs = *other.private_;
+  const std::scoped_lock lock(mine.mutex, other.private_->mutex);
+  mine.records = theirs.records;
+  mine.cluster_id = theirs.cluster_id;
+  mine.fingerprint = theirs.fingerprint;
+  mine.version = theirs.version;
+  mine.table = theirs.table;
+  mine.sessions = theirs.sessions;
+  mine.votes = theirs.votes;
+  mine.vote_life = theirs.vote_life;
+  mine.condemned = theirs.condemned;
+  mine.evictions = theirs.evictions;
+  mine.ended = theirs.ended;
+  mine.shards = theirs.shards;
+}
+
+Loaded MemoryStores::peek(ShardId shard, const EntityId& entity) const {
+  const std::lock_guard lock(private_->mutex);
+  Loaded found;
+  const auto slice = private_->shards.find(shard);
+  if (slice == private_->shards.end()) return found;
+  const auto kept = slice->second.entities.find(entity);
+  if (kept == slice->second.entities.end()) return found;
+  found.version = kept->second.version;
+  found.state = kept->second.state;
+  found.bookkeeping = kept->second.bookkeeping;
+  return found;
+}
+
+std::pair<std::size_t, std::size_t> MemoryStores::outputs(ShardId shard) const {
+  const std::lock_guard lock(private_->mutex);
+  const auto slice = private_->shards.find(shard);
+  if (slice == private_->shards.end()) return {0, 0};
+  return {slice->second.outbox.size(), slice->second.timers.size()};
+}
+
+std::string MemoryStores::first_timer(ShardId shard) const {
+  const std::lock_guard lock(private_->mutex);
+  const auto slice = private_->shards.find(shard);
+  if (slice == private_->shards.end() || slice->second.timers.empty()) return "";
+  const auto& [member, timer] = *slice->second.timers.begin();
+  return member + " due at " + std::to_string(timer.first);
+}
+
+bool MemoryStores::has_member(Incarnation node) const {
+  const std::lock_guard lock(private_->mutex);
+  return private_->table.contains(node);
+}
+
+void MemoryStores::pretend(std::optional<std::int64_t> now_ms) {
+  const std::lock_guard lock(private_->mutex);
+  private_->pretended = now_ms;
+}
 
 }  // namespace catga

@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <utility>
 
 namespace catga {
 
@@ -26,7 +28,26 @@ class MemoryStores final : public Stores {
   MemberStore& members() override;
   StateStore& state() override;
 
+  // ---- for simulations ----
+  /// What a replica does at a full synchronisation: holds what `other` holds. Its clock stays.
+  void become(const MemoryStores& other);
+  /// What stands there, whoever owns it: version, state and bookkeeping.
+  Loaded peek(ShardId shard, const EntityId& entity) const;
+  /// Entries in the outbox of a shard, and timers.
+  std::pair<std::size_t, std::size_t> outputs(ShardId shard) const;
+  std::string first_timer(ShardId shard) const;  ///< member and due time; "" if there is none
+  bool has_member(Incarnation node) const;
+  /// Calls made within `call` see this time.
+  template <class Call>
+  auto at_time(std::int64_t now_ms, Call call) {
+    pretend(now_ms);
+    auto result = call();
+    pretend(std::nullopt);
+    return result;
+  }
+
  private:
+  void pretend(std::optional<std::int64_t> now_ms);
   struct Private;
   std::unique_ptr<Private> private_;
 };

@@ -1,6 +1,8 @@
 // hiredis, and nothing above it knows.
 #include "catga/persistence/redis/connection.hpp"
 
+#include "catga/persistence/redis/primary_watch.hpp"
+
 #include <hiredis/hiredis.h>
 #include <poll.h>
 #include <sys/time.h>
@@ -11,6 +13,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <future>
+#include <utility>
 
 namespace catga {
 namespace {
@@ -97,7 +100,8 @@ std::string_view info_field(std::string_view info, std::string_view name) {
 
 void Connection::Free::operator()(redisContext* context) const noexcept { redisFree(context); }
 
-Connection::Connection(const RedisOptions& options) : options_(options) {}
+Connection::Connection(const RedisOptions& options)
+    : options_(options), server_(describe(options)) {}
 Connection::~Connection() = default;
 
 milliseconds Connection::left() const {
@@ -106,20 +110,15 @@ milliseconds Connection::left() const {
   return std::max(left, milliseconds{1});
 }
 
-Status Connection::connect() {
-  opened_by_ = std::chrono::steady_clock::now() + options_.connect_timeout;
-  context_.reset(redisConnectWithTimeout(options_.host.c_str(), options_.port,
-                                         timeval_of(options_.connect_timeout)));
-  if (context_ == nullptr) return Error{Code::unavailable, "no memory for a connection to Redis"};
-  if (context_->err != 0) {
-    const Error error{Code::unavailable, "Redis at " + where() + " cannot be reached (" +
-                                             context_->errstr +
-                                             "); check redis.url and that Redis runs"};
-    context_.reset();
-    return error;
-  }
+/// The error is the end of a sentence that begins with the server.
+Status Connection::connect(const RedisAddress& address) {
+  context_.reset(redisConnectWithTimeout(address.host.c_str(), address.port, timeval_of(left())));
   patience_ = milliseconds{0};
-  return Done{};
+  if (context_ == nullptr) return Error{Code::unavailable, "cannot be reached (no memory)"};
+  if (context_->err == 0) return Done{};
+  const Error error{Code::unavailable, "cannot be reached (" + std::string(context_->errstr) + ')'};
+  context_.reset();
+  return error;
 }
 
 Result<OwnedReply> Connection::ask(std::initializer_list<std::string_view> words) {
@@ -128,23 +127,46 @@ Result<OwnedReply> Connection::ask(std::initializer_list<std::string_view> words
 }
 
 Result<ServerFacts> Connection::open() {
-  if (Status connected = connect(); !connected) return connected.error();
-  const auto refused = [this](std::string_view says) {
-    Error error = error_of(says);
-    if (begins_with_any(says, {"NOAUTH"})) {
-      error = {Code::malformed, "Redis at " + where() + " wants a password; set redis.password"};
-    } else if (begins_with_any(says, {"WRONGPASS", "NOPERM"}) || says.find("AUTH") != says.npos ||
-               says.find("DB index") != says.npos) {
-      error = {Code::malformed, "Redis at " + where() + " refuses the login or the database (" +
-                                    std::string(says) +
-                                    "); check redis.url, redis.user and redis.password"};
-    } else {
-      error.code = error.code == Code::overloaded ? Code::unavailable : error.code;
-      error.code = error.code == Code::failed ? Code::unavailable : error.code;
-      error.text = "Redis at " + where() + " is not ready: " + std::string(says);
-    }
-    return error;
-  };
+  const std::uint64_t began = options_.primary ? options_.primary->term() : 0;
+  opened_by_ = std::chrono::steady_clock::now() + options_.connect_timeout;
+  auto facts =
+      options_.sentinels.empty() ? open_at({options_.host, options_.port}) : open_by_sentinels();
+  if (!facts || !facts->primary || !options_.primary) return facts;
+  const auto term = options_.primary->met(facts->run_id, at_, began);
+  if (!term) {
+    context_.reset();
+    return Error{Code::unavailable, server_ +
+                                        " was found while another connection found another "
+                                        "primary; looking again"};
+  }
+  term_ = *term;
+  return facts;
+}
+
+/// What the server's first refusal means for opening a connection.
+Error Connection::refused(std::string_view says) const {
+  if (begins_with_any(says, {"NOAUTH"})) {
+    return {Code::malformed, server_ + " wants a password; set redis.password"};
+  }
+  if (begins_with_any(says, {"WRONGPASS", "NOPERM"}) || says.find("AUTH") != says.npos ||
+      says.find("DB index") != says.npos) {
+    return {Code::malformed, server_ + " refuses the login or the database (" + std::string(says) +
+                                 "); check redis.url, redis.user and redis.password"};
+  }
+  Error error = error_of(says);
+  if (error.code == Code::overloaded || error.code == Code::failed) error.code = Code::unavailable;
+  error.text = server_ + " is not ready: " + std::string(says);
+  return error;
+}
+
+Result<ServerFacts> Connection::open_at(const RedisAddress& address) {
+  at_ = address;
+  server_ = "Redis at " + masked_url(options_, address);
+  if (Status connected = connect(address); !connected) {
+    const char* check =
+        options_.sentinels.empty() ? "redis.url and that Redis runs" : "that Redis runs there";
+    return Error{Code::unavailable, server_ + ' ' + connected.error().text + "; check " + check};
+  }
   if (!options_.password.empty()) {
     auto auth = options_.user.empty() ? ask({"AUTH", options_.password})
                                       : ask({"AUTH", options_.user, options_.password});
@@ -165,20 +187,106 @@ Result<ServerFacts> Connection::open() {
     if (!answer) return answer.error();
     const Reply reply = answer->view();
     // With a full disk PING is refused like a write. The connection is good: let requests be told
-    // themselves.
-    const bool full_disk = i == 0 && begins_with_any(reply.text(), {"MISCONF"});
-    if (reply.is_error() && !full_disk && trouble.text.empty()) trouble = refused(reply.text());
+    // themselves. A replica that has lost its primary may refuse PING too; its role says enough.
+    const bool fine = i == 0 && begins_with_any(reply.text(), {"MISCONF", "MASTERDOWN"});
+    if (reply.is_error() && !fine && trouble.text.empty()) trouble = refused(reply.text());
     if (i == 2) {
       facts.version = info_field(reply.text(), "redis_version");
       facts.run_id = info_field(reply.text(), "run_id");
     }
-    if (i == 3) facts.primary = info_field(reply.text(), "role") != "slave";
+    if (i == 3) facts.primary = info_field(reply.text(), "role") == "master";
   }
   if (!trouble.text.empty()) {
     context_.reset();
     return trouble;
   }
   return facts;
+}
+
+Result<RedisAddress> Connection::ask_sentinel(const RedisAddress& sentinel) {
+  opened_by_ = std::chrono::steady_clock::now() + options_.connect_timeout / 2;
+  server_ = "the sentinel " + text_of(sentinel);
+  if (Status connected = connect(sentinel); !connected) return connected.error();
+  if (!options_.sentinel_password.empty()) {
+    append(std::initializer_list<std::string_view>{"AUTH", options_.sentinel_password});
+  }
+  append(std::initializer_list<std::string_view>{"SENTINEL", "GET-MASTER-ADDR-BY-NAME",
+                                                 options_.sentinel_master});
+  if (!options_.sentinel_password.empty()) {
+    // What is wrong with the login the next answer says too; a sentinel that wants none does no
+    // harm.
+    (void)read_within(left(), Code::unavailable);
+  }
+  auto answer = read_within(left(), Code::unavailable);
+  context_.reset();
+  if (!answer) return Error{Code::unavailable, "does not answer"};
+  return primary_in(answer->view(), options_.sentinel_master);
+}
+
+Result<RedisAddress> primary_in(Reply answer, const std::string& master) {
+  if (answer.is_error()) {
+    const std::string says(answer.text());
+    if (begins_with_any(says, {"NOAUTH", "WRONGPASS", "NOPERM"})) {
+      return Error{Code::malformed,
+                   "refuses the login (" + says + "; check redis.sentinel_password)"};
+    }
+    const bool no_sentinel = says.starts_with("ERR unknown command");
+    return Error{Code::unavailable,
+                 no_sentinel ? "is no sentinel but another server" : "says: " + says};
+  }
+  if (!answer.is_array()) return Error{Code::unavailable, "does not know " + master};
+  const std::int64_t port = answer[1].number();
+  if (answer.size() != 2 || answer[0].text().empty() || port < 1 || port > 65535) {
+    return Error{Code::unavailable, "gives an answer that is no address"};
+  }
+  return RedisAddress{.host = std::string(answer[0].text()), .port = static_cast<int>(port)};
+}
+
+/// One round. All sentinels that lead nowhere are in the error, each with its reason.
+Result<ServerFacts> Connection::open_by_sentinels() {
+  const std::size_t count = options_.sentinels.size();
+  const std::size_t first = options_.primary ? options_.primary->first_sentinel() : 0;
+  std::vector<RedisAddress> tried;
+  Error error{Code::unavailable, ""};
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t place = (first + i) % count;
+    const RedisAddress& sentinel = options_.sentinels[place];
+    const auto until = std::chrono::steady_clock::now() + options_.connect_timeout;
+    const auto leads_nowhere = [&error, &sentinel](const std::string& why) {
+      error.text += (error.text.empty() ? "" : "; ") + text_of(sentinel) + ' ' + why;
+    };
+    const auto named = ask_sentinel(sentinel);
+    if (!named) {
+      if (named.error().code == Code::malformed) error.code = Code::malformed;
+      leads_nowhere(named.error().text);
+      continue;
+    }
+    const std::string names = "names " + text_of(*named);
+    if (std::find(tried.begin(), tried.end(), *named) != tried.end()) {
+      leads_nowhere(names + " too");
+      continue;
+    }
+    tried.push_back(*named);
+    opened_by_ = until;
+    auto facts = open_at(*named);
+    if (facts && facts->primary) {
+      if (options_.primary) options_.primary->trust_sentinel(place);
+      return facts;
+    }
+    context_.reset();
+    if (!facts && facts.error().code == Code::malformed) error.code = Code::malformed;
+    leads_nowhere(names + (facts ? ", a replica" : ": " + facts.error().text));
+  }
+  server_ = describe(options_);
+  error.text = tried.empty() ? "no sentinel knows master " + options_.sentinel_master + ": " +
+                                   error.text + ". Check redis.sentinels and redis.sentinel_master"
+                             : "no sentinel leads to the primary of master " +
+                                   options_.sentinel_master + ": " + error.text;
+  return error;
+}
+
+bool Connection::current() const {
+  return options_.primary == nullptr || options_.primary->term() == term_;
 }
 
 Status Connection::load_scripts() {
@@ -191,7 +299,7 @@ Status Connection::load_scripts() {
     auto answer = read();
     if (!answer) return answer.error();
     if (answer->view().is_error()) {
-      loaded = Error{Code::unavailable, "Redis at " + where() + " does not take the script " +
+      loaded = Error{Code::unavailable, server_ + " does not take the script " +
                                             std::string(name_of(static_cast<Script>(i))) + ": " +
                                             std::string(answer->view().text())};
     }
@@ -236,8 +344,7 @@ Result<OwnedReply> Connection::read() {
 }
 
 Result<OwnedReply> Connection::read_within(milliseconds patience, Code on_loss) {
-  if (context_ == nullptr)
-    return Error{on_loss, "the connection to Redis at " + where() + " is lost"};
+  if (context_ == nullptr) return Error{on_loss, "the connection to " + server_ + " is lost"};
   if (patience != patience_) {
     redisSetTimeout(context_.get(), timeval_of(patience));
     patience_ = patience;
@@ -249,7 +356,7 @@ Result<OwnedReply> Connection::read_within(milliseconds patience, Code on_loss) 
   // EAGAIN is how hiredis reports that the socket's time-out passed.
   const std::string why = context_->errstr;
   context_.reset();
-  return Error{on_loss, "no answer from Redis at " + where() + " (" + why + ")"};
+  return Error{on_loss, "no answer from " + server_ + " (" + why + ")"};
 }
 
 bool Connection::alive() const {
@@ -263,27 +370,27 @@ bool Connection::alive() const {
 
 namespace {
 
-Status check_version(const ServerFacts& facts, const std::string& where) {
+Status check_version(const ServerFacts& facts, const std::string& server) {
   int major = 0;
   std::from_chars(facts.version.data(), facts.version.data() + facts.version.size(), major);
   if (major >= 7) return Done{};
-  return Error{Code::malformed, "Redis at " + where + " is version " + facts.version +
+  return Error{Code::malformed, server + " is version " + facts.version +
                                     "; Catga needs 7.0 or newer (scripts that begin with #!lua)"};
 }
 
-Status check_policy(Connection& connection, const std::string& where) {
+Status check_policy(Connection& connection, const std::string& server) {
   connection.append(std::initializer_list<std::string_view>{"INFO", "memory"});
   auto answer = connection.read();
   if (!answer) return Error{Code::unavailable, answer.error().text};
   const std::string_view policy = info_field(answer->view().text(), "maxmemory_policy");
   if (policy == "noeviction") return Done{};
   return Error{Code::malformed,
-               "Redis at " + where + " has maxmemory-policy '" + std::string(policy) +
+               server + " has maxmemory-policy '" + std::string(policy) +
                    "' and would throw away owner records and state when memory is full; set "
                    "maxmemory-policy noeviction"};
 }
 
-Status check_clock(Connection& connection, const std::string& where) {
+Status check_clock(Connection& connection, const std::string& server) {
   connection.append(std::initializer_list<std::string_view>{"TIME"});
   const std::int64_t asked = local_ms();
   auto answer = connection.read();
@@ -293,9 +400,8 @@ Status check_clock(Connection& connection, const std::string& where) {
   const std::int64_t here = asked + (local_ms() - asked) / 2;
   const std::int64_t there = answer->view()[0].number() * 1000 + answer->view()[1].number() / 1000;
   if (std::abs(here - there) < 1000) return Done{};
-  return Error{Code::malformed, "the clock of this machine and that of Redis at " + where +
-                                    " are " + seconds_text(here - there) +
-                                    " apart (this machine is " +
+  return Error{Code::malformed, "the clock of this machine and that of " + server + " are " +
+                                    seconds_text(here - there) + " apart (this machine is " +
                                     (here > there ? "ahead" : "behind") +
                                     "); less than 1 s is needed: set both by NTP"};
 }
@@ -304,18 +410,17 @@ Status check_all(const RedisOptions& options) {
   Connection connection(options);
   auto facts = connection.open();
   if (!facts) return facts.error();
-  const std::string where = masked_url(options);
+  const std::string& server = connection.server();
   if (options.check_policy) {
-    if (Status version = check_version(*facts, where); !version) return version;
+    if (Status version = check_version(*facts, server); !version) return version;
   }
   if (!facts->primary) {
-    return Error{Code::unavailable,
-                 "Redis at " + where + " is a replica; point redis.url at the primary"};
+    return Error{Code::unavailable, server + " is a replica; point redis.url at the primary"};
   }
   if (options.check_policy) {
-    if (Status policy = check_policy(connection, where); !policy) return policy;
+    if (Status policy = check_policy(connection, server); !policy) return policy;
   }
-  return check_clock(connection, where);
+  return check_clock(connection, server);
 }
 
 }  // namespace

@@ -3,6 +3,11 @@
 // After an I/O error or silence the handle is dead for good: what was sent may have run, may run
 // later, or never, and replies can no longer be told apart. The owner throws the connection away
 // and opens another.
+//
+// With sentinels the primary is looked for at every open: the sentinels are asked one after the
+// other, beginning with the one that was right last time, and a server counts only if it says
+// itself that it is a primary. A sentinel's answer may be old; INFO is asked instead of ROLE
+// because both say the same and ROLE wants a right (@dangerous) that nothing else needs.
 #pragma once
 #include "catga/persistence/redis/options.hpp"
 #include "catga/persistence/redis/scripts.hpp"
@@ -10,6 +15,7 @@
 
 #include <array>
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -73,10 +79,16 @@ class Connection {
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  /// Connects, AUTH, PING, SELECT, and reads who the server is; at most connect_timeout in all.
-  /// Errors: unavailable (cannot be reached, or loads), malformed (password, database: retrying is
-  /// of no use).
+  /// Finds the server, connects, AUTH, PING, SELECT, and reads who the server is; at most
+  /// connect_timeout in all, and for each sentinel. Tells RedisOptions::primary. Without sentinels
+  /// the server may be a replica: look at the facts. Errors: unavailable (cannot be reached, or
+  /// loads; no sentinel knows a primary that is one; another connection has just found another
+  /// primary), malformed (password, database: retrying is of no use).
   Result<ServerFacts> open();
+  /// Asks one sentinel where the primary is; at most half of connect_timeout. Leaves no connection.
+  /// Errors: unavailable (cannot be reached, silent, or does not know), malformed (password); the
+  /// text is the end of a sentence that begins with the sentinel.
+  Result<RedisAddress> ask_sentinel(const RedisAddress& sentinel);
   /// Loads all scripts, for call() to name. Errors: as of read(), or what Redis says.
   Status load_scripts();
 
@@ -92,15 +104,24 @@ class Connection {
   /// False once the server closed the connection, or after any I/O error. Only when no reply is
   /// awaited.
   bool alive() const;
+  /// False once the process knows of another primary than that of this connection.
+  bool current() const;
+  /// The server of this connection, for errors: "Redis at <URL>".
+  const std::string& server() const { return server_; }
 
  private:
-  Status connect();
+  Result<ServerFacts> open_at(const RedisAddress& address);
+  Result<ServerFacts> open_by_sentinels();
+  Status connect(const RedisAddress& address);
   Result<OwnedReply> ask(std::initializer_list<std::string_view> words);
+  Error refused(std::string_view says) const;
   Result<OwnedReply> read_within(std::chrono::milliseconds patience, Code on_loss);
   std::chrono::milliseconds left() const;
-  std::string where() const { return masked_url(options_); }
 
   const RedisOptions& options_;
+  RedisAddress at_;
+  std::string server_;
+  std::uint64_t term_ = 0;  // of options_.primary, when this was opened
   struct Free {
     void operator()(redisContext* context) const noexcept;
   };
@@ -115,10 +136,14 @@ class Connection {
 /// The value of `name:` in a reply to INFO, "" if it is not there. Pure.
 std::string_view info_field(std::string_view info, std::string_view name);
 
+/// Where a sentinel's answer to SENTINEL GET-MASTER-ADDR-BY-NAME leads. The error is
+/// that of Connection::ask_sentinel. Pure.
+Result<RedisAddress> primary_in(Reply answer, const std::string& master);
+
 /// Checks what must be right before a node starts, with a connection of its own. Blocks at most
-/// connect_timeout plus a few command_timeouts. Errors: unavailable (not reachable, loading, a
-/// replica: try again), malformed (password, version, eviction policy or clock: a person must act).
-/// The text says what to do.
+/// connect_timeout (for each sentinel) plus a few command_timeouts. Errors: unavailable (not
+/// reachable, loading, a replica, no sentinel that knows: try again), malformed (password, version,
+/// eviction policy or clock: a person must act). The text says what to do.
 Status check_boot(const RedisOptions& options);
 
 }  // namespace catga

@@ -53,24 +53,26 @@ Status read_login(std::string_view login, RedisOptions& options) {
   return Done{};
 }
 
-Status read_address(std::string_view address, RedisOptions& options) {
+/// `host[:port]`; the error is the end of a sentence.
+Result<RedisAddress> address_in(std::string_view text, int usual_port) {
+  RedisAddress address{.host = "", .port = usual_port};
   std::string_view port;
-  if (address.starts_with('[')) {
-    const auto bracket = address.find(']');
-    if (bracket == address.npos) return wrong("has a [ without a ]");
-    options.host = address.substr(1, bracket - 1);
-    port = address.substr(bracket + 1);
+  if (text.starts_with('[')) {
+    const auto bracket = text.find(']');
+    if (bracket == text.npos) return Error{Code::malformed, "has a [ without a ]"};
+    address.host = text.substr(1, bracket - 1);
+    port = text.substr(bracket + 1);
   } else {
-    const auto colon = address.find(':');
-    options.host = address.substr(0, colon);
-    port = colon == address.npos ? std::string_view{} : address.substr(colon);
+    const auto colon = text.find(':');
+    address.host = text.substr(0, colon);
+    port = colon == text.npos ? std::string_view{} : text.substr(colon);
   }
-  if (options.host.empty()) return wrong("names no host");
-  if (port.empty()) return Done{};
+  if (address.host.empty()) return Error{Code::malformed, "names no host"};
+  if (port.empty()) return address;
   const auto number = port.front() == ':' ? number_in(port.substr(1), 1, 65535) : std::nullopt;
-  if (!number) return wrong("has a port that is not a number from 1 to 65535");
-  options.port = *number;
-  return Done{};
+  if (!number) return Error{Code::malformed, "has a port that is not a number from 1 to 65535"};
+  address.port = *number;
+  return address;
 }
 
 }  // namespace
@@ -91,8 +93,10 @@ Result<RedisOptions> parse_redis_url(std::string_view url) {
     url.remove_prefix(at + 1);
   }
   const auto slash = url.find('/');
-  if (Status address = read_address(url.substr(0, slash), options); !address)
-    return address.error();
+  auto address = address_in(url.substr(0, slash), options.port);
+  if (!address) return wrong(address.error().text);
+  options.host = std::move(address->host);
+  options.port = address->port;
   if (slash != url.npos && slash + 1 < url.size()) {
     const auto database = number_in(url.substr(slash + 1), 0, 1'000'000);
     if (!database) return wrong("has a database that is not a number");
@@ -101,13 +105,41 @@ Result<RedisOptions> parse_redis_url(std::string_view url) {
   return options;
 }
 
+Result<RedisAddress> parse_sentinel(std::string_view text) {
+  constexpr int usual_port = 26379;
+  auto address = address_in(text, usual_port);
+  // A URL or a login would end up as a strange host name, and the error much later.
+  const bool strange = text.find_first_of("/@ ") != text.npos;
+  if (address && !strange) return address;
+  const auto login = text.rfind('@');  // before it may stand a password
+  const std::string shown(login == text.npos ? text : text.substr(login + 1));
+  return Error{Code::malformed,
+               "the sentinel \"" + shown + "\" " +
+                   (strange ? "is not just a host and a port" : address.error().text) +
+                   "; write host or host:port"};
+}
+
+std::string text_of(const RedisAddress& address) {
+  const bool bare_ipv6 = address.host.find(':') != std::string::npos;
+  return (bare_ipv6 ? '[' + address.host + ']' : address.host) + ':' + std::to_string(address.port);
+}
+
 std::string masked_url(const RedisOptions& options) {
+  return masked_url(options, {options.host, options.port});
+}
+
+std::string masked_url(const RedisOptions& options, const RedisAddress& address) {
   std::string url = "redis://";
   if (!options.password.empty()) url += options.user + ":***@";
-  const bool bare_ipv6 = options.host.find(':') != std::string::npos;
-  url += bare_ipv6 ? '[' + options.host + ']' : options.host;
-  url += ':' + std::to_string(options.port);
-  return url + '/' + std::to_string(options.database);
+  return url + text_of(address) + '/' + std::to_string(options.database);
+}
+
+std::string describe(const RedisOptions& options) {
+  if (options.sentinels.empty()) return "Redis at " + masked_url(options);
+  std::string sentinels;
+  for (const RedisAddress& sentinel : options.sentinels) sentinels += ", " + text_of(sentinel);
+  return "the Redis primary '" + options.sentinel_master + "' (sentinels " + sentinels.substr(2) +
+         ')';
 }
 
 }  // namespace catga

@@ -94,7 +94,10 @@ void Pipeline::run() {
       if (connection_ != nullptr && !wait_for_work(lock)) continue;
     }
     if (connection_ != nullptr && !connection_->alive()) {
-      lost({Code::unknown, "Redis at " + masked_url(*options_) + " closed the connection"});
+      lost({Code::unknown, connection_->server() + " closed the connection"});
+    }
+    if (connection_ != nullptr && !connection_->current()) {
+      lost({Code::unknown, connection_->server() + " is not the primary any more"});
     }
     if (connection_ == nullptr) {
       connect();
@@ -130,14 +133,14 @@ void Pipeline::connect() {
   auto connection = std::make_unique<Connection>(*options_);
   auto facts = connection->open();
   if (facts && !facts->primary) {
-    facts = Error{Code::unavailable,
-                  "Redis at " + masked_url(*options_) + " is a replica; waiting for a primary"};
+    facts = Error{Code::unavailable, connection->server() + " is a replica; waiting for a primary"};
   }
   if (facts) {
     if (Status loaded = connection->load_scripts(); !loaded) facts = loaded.error();
   }
   if (!facts) {
     ++failures_;
+    why_down_ = facts.error().text;
     if (!std::exchange(told_down_, true)) on_link_(false, facts.error().text, "");
     expire();
     return;
@@ -146,7 +149,7 @@ void Pipeline::connect() {
   failures_ = 0;
   reads_only_ = false;
   told_down_ = false;
-  on_link_(true, "connected to Redis " + facts->version + " at " + masked_url(*options_),
+  on_link_(true, "connected to " + connection_->server() + ", version " + facts->version,
            facts->run_id);
 }
 
@@ -159,6 +162,7 @@ void Pipeline::rest(milliseconds pause) {
 void Pipeline::lost(const Error& why) {
   connection_.reset();
   lost_at_ = Clock::now();
+  why_down_ = why.text;
   for (Held& held : std::exchange(held_, {})) held.release(false);
   if (!std::exchange(told_down_, true)) on_link_(false, why.text, "");
 }
@@ -177,8 +181,9 @@ void Pipeline::expire() {
     }
     commits = commits_.take_older(before);
   }
-  const Error error{Code::unavailable, "no connection to Redis at " + masked_url(*options_) +
-                                           "; nothing was sent, ask again shortly"};
+  const Error error{Code::unavailable, "no connection to " + describe(*options_) +
+                                           "; nothing was sent, ask again shortly (" + why_down_ +
+                                           ')'};
   for (Call& call : calls) call.then(error);
   for (auto& commit : commits) commit->answer(error);
 }
@@ -245,7 +250,7 @@ void Pipeline::travel(Trip trip) {
   }
   if (connection_ != nullptr && (replicate || !held_.empty())) wait_for_replicas();
   if (reads_only_ && connection_ != nullptr) {
-    lost({Code::unknown, "Redis at " + masked_url(*options_) + " has become a replica"});
+    lost({Code::unknown, connection_->server() + " has become a replica"});
   }
 }
 
@@ -278,7 +283,7 @@ bool Pipeline::receive(Outgoing& outgoing, Trip& again) {
     take_answer(outgoing, std::make_shared<OwnedReply>(std::move(*got)));
     return true;
   }
-  reads_only_ = reads_only_ || says(reply, "READONLY");
+  reads_only_ = reads_only_ || says(reply, "READONLY") || says(reply, "MASTERDOWN");
   const Error error = error_of(reply.text());
   auto& commits = outgoing.group.commits;
   if (error.code != Code::failed || commits.size() < 2) {

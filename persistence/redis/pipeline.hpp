@@ -13,8 +13,11 @@
 //     its answer.
 //   - `unavailable`, if it was not sent: command_timeout after it was handed in or after the
 //     connection was lost, whichever is later (plus one attempt to connect, which is bounded by
-//     connect_timeout), or at the end.
+//     connect_timeout, with sentinels for each of them), or at the end.
 // A request that does not fit in the queue is answered `overloaded` before submit() returns.
+//
+// A connection is lost as well when the server says that it is a replica, and when the process
+// knows of another primary (primary_watch.hpp): before each trip, and once a second without any.
 //
 // With wait_replicas, each trip with writes ends with WAIT. Too few acknowledgements mean "not
 // yet": the writes are done, but their answers are held while further trips wait again, and become
@@ -106,6 +109,7 @@ class Pipeline {
   std::vector<std::string_view> words_;
   std::vector<Held> held_;
   bool reads_only_ = false;  // READONLY was seen: this is not the primary any more
+  std::string why_down_;     // the last reason why there is no connection
 
   std::mutex mutex_;
   std::condition_variable work_;

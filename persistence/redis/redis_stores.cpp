@@ -3,6 +3,8 @@
 
 #include "catga/persistence/keys.hpp"
 #include "catga/persistence/redis/pipeline.hpp"
+#include "catga/persistence/redis/primary_watch.hpp"
+#include "catga/persistence/redis/sentinel_patrol.hpp"
 
 #include <algorithm>
 #include <cassert>
@@ -88,6 +90,18 @@ std::function<void(Result<Reply>)> answer_by(Read read, Then<Value> then) {
   };
 }
 
+/// The stream id right behind `id`. Errors: malformed.
+Result<std::string> next_stream_id(const std::string& id) {
+  const auto dash = id.find('-');
+  if (dash == id.npos) return Error{Code::malformed, "an outbox id is not <ms>-<number>"};
+  const auto ms = parse_number(std::string_view(id).substr(0, dash));
+  const auto number = parse_number(std::string_view(id).substr(dash + 1));
+  if (!ms || !number) return Error{Code::malformed, "an outbox id is not <ms>-<number>"};
+  const bool last = *number == std::numeric_limits<std::uint64_t>::max();
+  return last ? std::to_string(*ms + 1) + "-0"
+              : std::to_string(*ms) + '-' + std::to_string(*number + 1);
+}
+
 // ---- owner records ------------------------------------------------------------------------------
 
 class RedisOwnerStore final : public OwnerStore {
@@ -99,14 +113,22 @@ class RedisOwnerStore final : public OwnerStore {
     const auto read = [](Reply reply) -> Result<Exchanged> {
       auto record = record_of(reply, 1);
       if (!record) return record.error();
-      return Exchanged{.done = reply[0].number() == 1, .record = *record};
+      return Exchanged{
+          .done = reply[0].number() == 1, .record = *record, .quiet = reply[6].number() == 0};
     };
+    std::string keep_from;
+    if (!exchange.trim_through.empty()) {
+      auto next = next_stream_id(exchange.trim_through);
+      if (!next) return then(next.error());
+      keep_from = std::move(*next);
+    }
+    const ShardKeys keys(cluster_, exchange.shard);
     pipeline_.submit(Pipeline::Call{
         .script = Script::own,
-        .keys = {ShardKeys(cluster_, exchange.shard).owner()},
+        .keys = {keys.owner(), keys.outbox(), keys.timers()},
         .arguments = {exchange.expected ? text_of(*exchange.expected) : std::string(),
                       exchange.owner ? text_of(exchange.owner) : std::string(), exchange.nonce,
-                      std::to_string(exchange.view.value)},
+                      std::to_string(exchange.view.value), std::move(keep_from)},
         .writes = true,
         .then = answer_by<Exchanged>(read, std::move(then))});
   }
@@ -398,18 +420,6 @@ Result<TimerPage> timer_page_of(Reply reply) {
   return page;
 }
 
-/// The stream id right behind `id`. Errors: malformed.
-Result<std::string> next_stream_id(const std::string& id) {
-  const auto dash = id.find('-');
-  if (dash == id.npos) return Error{Code::malformed, "an outbox id is not <ms>-<number>"};
-  const auto ms = parse_number(std::string_view(id).substr(0, dash));
-  const auto number = parse_number(std::string_view(id).substr(dash + 1));
-  if (!ms || !number) return Error{Code::malformed, "an outbox id is not <ms>-<number>"};
-  const bool last = *number == std::numeric_limits<std::uint64_t>::max();
-  return last ? std::to_string(*ms + 1) + "-0"
-              : std::to_string(*ms) + '-' + std::to_string(*number + 1);
-}
-
 class RedisStateStore final : public StateStore {
  public:
   RedisStateStore(std::string cluster, const std::vector<std::unique_ptr<Pipeline>>& pipelines)
@@ -512,9 +522,19 @@ class Link {
 
 // ---- all of them --------------------------------------------------------------------------------
 
+namespace {
+
+/// The options as all connections of a store share them.
+std::shared_ptr<const RedisOptions> shared(RedisOptions options) {
+  if (!options.primary) options.primary = std::make_shared<PrimaryWatch>();
+  return std::make_shared<const RedisOptions>(std::move(options));
+}
+
+}  // namespace
+
 struct RedisStores::Private {
   explicit Private(RedisOptions given)
-      : options(std::make_shared<const RedisOptions>(std::move(given))),
+      : options(shared(std::move(given))),
         link(std::make_shared<Link>(std::size_t{1} + std::max(1u, options->connections),
                                     options->on_link)),
         ownership(make_pipeline(0)),
@@ -524,6 +544,7 @@ struct RedisStores::Private {
     for (unsigned i = 0; i < std::max(1u, options->connections); ++i) {
       pipelines.push_back(make_pipeline(i + 1));
     }
+    if (!options->sentinels.empty()) patrol = std::make_unique<SentinelPatrol>(options);
   }
 
   std::unique_ptr<Pipeline> make_pipeline(std::size_t place) {
@@ -540,6 +561,7 @@ struct RedisStores::Private {
   RedisOwnerStore owners;
   RedisMemberStore members;
   RedisStateStore state;
+  std::unique_ptr<SentinelPatrol> patrol;  // only with sentinels
 };
 
 RedisStores::RedisStores(RedisOptions options)
@@ -550,9 +572,10 @@ OwnerStore& RedisStores::owners() { return private_->owners; }
 MemberStore& RedisStores::members() { return private_->members; }
 StateStore& RedisStores::state() { return private_->state; }
 Status RedisStores::check_boot() const { return catga::check_boot(*private_->options); }
+std::string RedisStores::primary_id() const { return private_->options->primary->primary_id(); }
 
 std::unique_ptr<MemberStore> make_redis_member_store(const RedisOptions& options) {
-  return std::make_unique<RedisMemberStore>(std::make_shared<const RedisOptions>(options));
+  return std::make_unique<RedisMemberStore>(shared(options));
 }
 
 }  // namespace catga

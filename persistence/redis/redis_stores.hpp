@@ -8,11 +8,16 @@
 // All calls are thread-safe. `then` runs on a thread of the store, or before the call returns when
 // the queue is full. Nothing is repeated here except what Redis surely did not run (NOSCRIPT):
 // `unknown` and `unavailable` go to the caller, whose requests are all safe to repeat.
+//
+// With RedisOptions::sentinels the primary is looked for at every connect (connection.hpp) and
+// checked twice a second (sentinel_patrol.hpp); that all connections speak to the same one, and who
+// is told when it is another, is in primary_watch.hpp.
 #pragma once
 #include "catga/persistence/redis/options.hpp"
 #include "catga/persistence/stores.hpp"
 
 #include <memory>
+#include <string>
 
 namespace catga {
 
@@ -30,6 +35,10 @@ class RedisStores final : public Stores {
   /// at most. Errors: unavailable (not reachable, loading, a replica: try again), malformed
   /// (password, version, eviction policy or clock: no use trying again). The text says what to do.
   Status check_boot() const;
+
+  /// The run id of the Redis process that was the primary when one was last met; "" before the
+  /// first. Nodes compare it to notice that they write to different primaries.
+  std::string primary_id() const;
 
  private:
   struct Private;

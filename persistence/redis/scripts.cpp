@@ -54,21 +54,24 @@ end
 
 // Invariant: the record changes only from the token the caller expects; the same nonce again
 // changes nothing.
-// KEYS 1 {c:s}:o
+// KEYS 1 {c:s}:o  2 outbox  3 timers
 // ARGV 1 expected token ('' = free)  2 new owner ('' = release)  3 nonce  4 rv
-// returns {1 or 0, token, owner, epoch, rv, previous owner} as they are now
+//      5 first outbox id to keep, or ''
+// returns {1 or 0, token, owner, epoch, rv, previous owner, entries in outbox and timers} as now
 constexpr std::string_view own = R"lua(
+local function rest() return call('XLEN',KEYS[2])+call('ZCARD',KEYS[3]) end
 local r=call('HMGET',KEYS[1],'tok','n','e','rv','pn','nonce')
 local tok,n,e,pn,t=r[1] or '',r[2] or '',r[3] or '0',r[5] or '',now()
 if tok~=ARGV[1] then
-  return {r[6]==ARGV[3] and n==ARGV[2] and 1 or 0,tok,n,e,r[4] or '0',pn}
+  return {r[6]==ARGV[3] and n==ARGV[2] and 1 or 0,tok,n,e,r[4] or '0',pn,rest()}
 end
 local new=str(math.max(tonumber(e)+1,t*1024))
 local ntok=ARGV[2]=='' and '' or new..'.'..ARGV[2]
 if n~='' and n~=ARGV[2] then pn=n end
 call('HSET',KEYS[1],'tok',ntok,'n',ARGV[2],'e',new,'rv',ARGV[4],'pn',pn,'nonce',ARGV[3],'at',str(t))
 if ARGV[2]=='' then call('HDEL',KEYS[1],'tok') end  -- an empty token must never match
-return {1,ntok,ARGV[2],new,ARGV[4],pn}
+if ARGV[5]~='' then call('XTRIM',KEYS[2],'MINID',ARGV[5]) end
+return {1,ntok,ARGV[2],new,ARGV[4],pn,rest()}
 )lua";
 
 // KEYS 1 {c:s}:o    returns {token, owner, epoch, rv, previous owner}, '' for what is not there

@@ -21,6 +21,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -36,6 +37,9 @@ struct Situation {
   bool up = false;  ///< this node is UP and NATS is connected
   bool leaving = false;
   bool claims_allowed = true;
+  bool only_former = false;           ///< T_first: only shards of our own earlier lives are claimed
+  std::vector<Incarnation> former;    ///< earlier lives of this process
+  std::vector<Incarnation> impaired;  ///< members that do not reach Redis: they get no shard
 };
 
 // ---- to a shard_actor ----
@@ -55,6 +59,7 @@ struct HandoverArrived {
   Epoch epoch;
   std::uint32_t chunk = 0;
   bool last = false;
+  bool quiet = false;
 };
 struct HandoverHeard {
   Epoch epoch;
@@ -64,6 +69,10 @@ struct OutboxRead {
   std::uint64_t reading = 0;
   OwnerToken token;
   std::shared_ptr<Result<OutboxPage>> page;
+};
+struct LookAtPrimary {};  ///< Host::primary_changes has grown
+struct ProofRead {
+  std::shared_ptr<Result<OwnerRecord>> record;
 };
 struct TimersRead {
   std::uint64_t reading = 0;
@@ -146,6 +155,15 @@ struct LinkNews {
   bool nats = true;
   bool redis = true;
 };
+/// Another server answers for Redis, or its table of members went back: Host::primary_changes has grown.
+struct PrimaryNews {};
+/// Shows that the workers still run what they are given.
+struct Canary {
+  std::shared_ptr<std::function<void()>> sing;
+};
+struct ImpairedNews {
+  std::vector<Incarnation> nodes;  ///< all that do not reach Redis now
+};
 struct WantsToMove {
   ShardId shard;
 };
@@ -166,6 +184,8 @@ CATGA_LOCAL_MESSAGE(HandoverArrived)
 CATGA_LOCAL_MESSAGE(HandoverHeard)
 CATGA_LOCAL_MESSAGE(OutboxRead)
 CATGA_LOCAL_MESSAGE(TimersRead)
+CATGA_LOCAL_MESSAGE(LookAtPrimary)
+CATGA_LOCAL_MESSAGE(ProofRead)
 CATGA_LOCAL_MESSAGE(Trimmed)
 CATGA_LOCAL_MESSAGE(TellAnswered)
 CATGA_LOCAL_MESSAGE(TimersWritten)
@@ -186,6 +206,9 @@ CATGA_LOCAL_MESSAGE(EntityTick)
 CATGA_LOCAL_MESSAGE(ViewNews)
 CATGA_LOCAL_MESSAGE(SessionNews)
 CATGA_LOCAL_MESSAGE(LinkNews)
+CATGA_LOCAL_MESSAGE(PrimaryNews)
+CATGA_LOCAL_MESSAGE(Canary)
+CATGA_LOCAL_MESSAGE(ImpairedNews)
 CATGA_LOCAL_MESSAGE(WantsToMove)
 CATGA_LOCAL_MESSAGE(MoveOver)
 CATGA_LOCAL_MESSAGE(NodeTick)

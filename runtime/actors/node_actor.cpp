@@ -11,6 +11,7 @@ namespace catga::actors {
 namespace {
 constexpr std::chrono::milliseconds tick_every{20};
 constexpr std::int64_t first_claims_wait_ms = 10'000;  // for cluster.min_members, at the longest
+constexpr std::int64_t first_right_ms = 5'000;         // T_first, right of the old owner
 }  // namespace
 
 NodeActor::NodeActor(caf::actor_config& config, Host& host)
@@ -39,6 +40,16 @@ caf::behavior NodeActor::make_behavior() {
         if (news.nats == nats_) return;
         nats_ = news.nats;
         nats_lost_at_ = nats_ ? 0 : boot_ms();
+        situation_changed();
+      },
+      [this](const PrimaryNews&) {
+        hold_claims();
+        host_.router.routes().forget();
+        for (const caf::actor& shard : host_.shards) send(shard, LookAtPrimary{});
+      },
+      [](const Canary& canary) { (*canary.sing)(); },
+      [this](ImpairedNews& news) {
+        situation_.impaired = std::move(news.nodes);
         situation_changed();
       },
       [this](const WantsToMove& wants) {
@@ -78,7 +89,7 @@ void NodeActor::view_adopted(const ViewNews& news) {
   standing->view = news.view;
   standing->placement = Placement(*news.view, host_.config.cluster.shards);
   situation_.standing = standing;
-  situation_.self = news.self;
+  live_on_as(news.self);
   const Member* self = news.view->find(news.self);
   situation_.leaving = self != nullptr && self->state == MemberState::leaving;
   const MembershipView none;
@@ -159,8 +170,23 @@ void NodeActor::say_what_changed(const MembershipView& before, const MembershipV
   }
 }
 
+/// Redis was away, or is another server: who had a shard before may be back in a moment, and claims
+/// it with its memory. Others wait for that.
+void NodeActor::hold_claims() {
+  only_former_until_ = boot_ms() + first_right_ms;
+  if (!situation_.only_former) {
+    situation_.only_former = true;
+    situation_changed();
+  }
+}
+
+void NodeActor::live_on_as(Incarnation self) {
+  if (situation_.self && situation_.self != self) situation_.former.push_back(situation_.self);
+  situation_.self = self;
+}
+
 void NodeActor::session_changed(const SessionNews& news) {
-  situation_.self = news.self;
+  live_on_as(news.self);
   if (!news.in_force) {
     if (!situation_.leaving) {  // a node that has left ends its session itself
       host_.log.write(Severity::warn, "membership", "",
@@ -168,6 +194,7 @@ void NodeActor::session_changed(const SessionNews& news) {
                       {{"catga.node.incarnation", text_of(news.self)}});
     }
     session_ok_ = false;
+    hold_claims();
     situation_changed();
     tell_shards(SessionEnded{});
     if (situation_.leaving) {  // nothing can be handed over any more
@@ -176,6 +203,7 @@ void NodeActor::session_changed(const SessionNews& news) {
     }
     return;
   }
+  if (situation_.only_former) hold_claims();  // counted from when it is back
   situation_changed();
   session_ok_ = host_.standing.session_ok();
   if (session_ok_) tell_shards(SessionResumed{});
@@ -190,6 +218,7 @@ void NodeActor::tick() {
           Severity::warn, "membership", "",
           "Redis has not renewed this node's session in time: its shards are suspended");
     }
+    hold_claims();
     situation_changed();
     if (ok)
       tell_shards(SessionResumed{});
@@ -197,6 +226,10 @@ void NodeActor::tick() {
       tell_shards(SessionEnded{});
   }
   const std::int64_t now = boot_ms();
+  if (situation_.only_former && now >= only_former_until_) {
+    situation_.only_former = false;
+    situation_changed();
+  }
   if (nats_lost_at_ != 0 && now - nats_lost_at_ >= host_.config.nats.lost_grace.count() &&
       situation_.leaving) {
     tell_shards(

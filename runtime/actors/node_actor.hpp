@@ -23,6 +23,8 @@ class NodeActor final : public caf::event_based_actor {
                         Incarnation self);
   void session_changed(const SessionNews& news);
   void situation_changed();
+  void hold_claims();
+  void live_on_as(Incarnation self);
   void tick();
   void grant_moves();
   void tell_shards(ShardEvent event);
@@ -33,6 +35,7 @@ class NodeActor final : public caf::event_based_actor {
   std::shared_ptr<const Situation> current_;
   Rebalance rebalance_;
   bool session_ok_ = false;
+  std::int64_t only_former_until_ = 0;
   bool nats_ = true;
   std::int64_t nats_lost_at_ = 0;
   bool releasing_ = false;       ///< shards are given up through Redis until none is left

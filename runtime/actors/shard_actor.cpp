@@ -42,6 +42,7 @@ ShardActor::ShardActor(caf::actor_config& config, Host& host, ShardId id)
   shard_.id = id;
   shard_.times = host.times;
   shard_.seed = new_operation_id().low;  // random bits are random bits
+  primary_changes_ = host.primary_changes.load(std::memory_order_acquire);
   set_down_handler([this](const caf::down_msg& down) { entity_down(down); });
 }
 
@@ -91,6 +92,11 @@ caf::behavior ShardActor::make_behavior() {
       },
       [this](OutboxRead& message) { outbox_read(message); },
       [this](TimersRead& message) { timers_read(message); },
+      [this](const LookAtPrimary&) {
+        look_at_primary();
+        arm();
+      },
+      [this](const ProofRead& message) { proof_read(*message.record); },
       [this](const Trimmed& message) {
         trimming_ = false;
         if (message.answered && !message.fenced) {
@@ -147,6 +153,10 @@ Surroundings ShardActor::around() const {
   around.target = target_;
   around.rank = rank_;
   around.claims_allowed = situation_->claims_allowed;
+  around.only_former = situation_->only_former;
+  around.former = &situation_->former;
+  around.target_impaired = std::find(situation_->impaired.begin(), situation_->impaired.end(),
+                                     target_) != situation_->impaired.end();
   return around;
 }
 
@@ -211,7 +221,7 @@ void ShardActor::count_state() {
 }
 
 void ShardActor::act(const AskCas& action) {
-  Exchange exchange{shard_.id, action.expected, action.owner, action.nonce, {}};
+  Exchange exchange{shard_.id, action.expected, action.owner, action.nonce, {}, {}};
   if (situation_->standing) exchange.view = situation_->standing->view->version;
   if (shard_.state == ShardState::claiming || shard_.purpose == CasPurpose::claim) {
     mode_ = "takeover";
@@ -220,13 +230,18 @@ void ShardActor::act(const AskCas& action) {
   } else if (shard_.purpose == CasPurpose::readopt) {
     mode_ = "readopt";
     came_from_ = shard_.token.incarnation;
+  } else if (shard_.purpose == CasPurpose::transfer) {
+    // Tells that were delivered need no second owner: without them its outbox is often empty.
+    const std::lock_guard guard(gate_->relay_lock);
+    exchange.trim_through = gate_->relay.trim_through();
   }
   host_.stores.owners().exchange(
       exchange, [self = self_handle(), nonce = action.nonce](Result<Exchanged> answer) {
-        CasAnswered event{nonce, answer.ok(), false, {}};
+        CasAnswered event{nonce, answer.ok(), false, {}, false};
         if (answer.ok()) {
           event.done = answer->done;
           event.record = answer->record;
+          event.quiet = answer->quiet;
         }
         caf::anon_send(self, Happened{std::make_shared<ShardEvent>(std::move(event))});
       });
@@ -257,6 +272,7 @@ void ShardActor::act(const Hydrate& action) {
     holds_ = {gate_->relay.hold()};
   }
   shard_.token = action.token;
+  if (action.quiet) return nothing_to_read();
   read_outbox("");
   read_timers();
 }
@@ -266,8 +282,8 @@ void ShardActor::act(const Serve& action) {
   gate_->open = true;
   const std::int64_t now = boot_ms();
   if (action.fresh) {
-    if (host_.lanes != nullptr)
-      host_.lanes->announce({shard_.id, action.token.epoch, action.token.incarnation});
+    if (host_.carrier != nullptr)
+      host_.carrier->announce({shard_.id, action.token.epoch, action.token.incarnation});
     const std::int64_t gap = stopped_at_ == 0 ? 0 : now - stopped_at_;
     const bool from_another = came_from_ && came_from_ != situation_->self;
     const bool planned = mode_ == "planned";  // told by the old owner, on whose clock the gap is
@@ -349,23 +365,23 @@ void ShardActor::act(const DropMemory& action) {
 void ShardActor::act(const Reroute&) { routes_changed_ = true; }
 
 void ShardActor::act(const SendOffer& action) {
-  if (host_.lanes != nullptr)
-    (void)host_.lanes->push(action.to, wire::Offer{shard_.id, action.move, action.epoch});
+  if (host_.carrier != nullptr)
+    (void)host_.carrier->push(action.to, wire::Offer{shard_.id, action.move, action.epoch});
 }
 void ShardActor::act(const SendReady& action) {
-  if (host_.lanes != nullptr)
-    (void)host_.lanes->push(action.to, wire::Ready{shard_.id, action.move});
+  if (host_.carrier != nullptr)
+    (void)host_.carrier->push(action.to, wire::Ready{shard_.id, action.move});
 }
 void ShardActor::act(const SendRefuse& action) {
-  if (host_.lanes != nullptr)
-    (void)host_.lanes->push(action.to, wire::Refuse{shard_.id, action.move, action.reason});
+  if (host_.carrier != nullptr)
+    (void)host_.carrier->push(action.to, wire::Refuse{shard_.id, action.move, action.reason});
 }
 void ShardActor::act(const SendAbort& action) {
-  if (host_.lanes != nullptr)
-    (void)host_.lanes->push(action.to, wire::Abort{shard_.id, action.move});
+  if (host_.carrier != nullptr)
+    (void)host_.carrier->push(action.to, wire::Abort{shard_.id, action.move});
 }
 void ShardActor::act(const SendWant& action) {
-  if (host_.lanes != nullptr) (void)host_.lanes->push(action.to, wire::Want{shard_.id});
+  if (host_.carrier != nullptr) (void)host_.carrier->push(action.to, wire::Want{shard_.id});
 }
 
 void ShardActor::act(const LearnRoute& action) {
@@ -398,6 +414,7 @@ void ShardActor::refuse(const Envelope& envelope, Code code, std::string text,
 }
 
 void ShardActor::dispatch(Envelope envelope, bool fresh, std::int64_t since_ms, ViewVersion seen) {
+  look_at_primary();
   const bool behind = situation_->standing && seen > situation_->standing->view->version;
   const Surroundings surroundings = around();
   const Route where = route(shard_, surroundings, envelope.route_epoch, envelope.hops, fresh,
@@ -406,6 +423,7 @@ void ShardActor::dispatch(Envelope envelope, bool fresh, std::int64_t since_ms, 
     return;  // its next owner reads it from the store
   switch (where.verdict) {
     case Verdict::run:
+      if (!host_.standing.may_read() && reads_only(envelope)) return prove(std::move(envelope));
       return run(std::move(envelope));
     case Verdict::hold:
       if (draining_ && ends_a_knot(envelope) && active_.contains(envelope.entity)) {
@@ -421,6 +439,60 @@ void ShardActor::dispatch(Envelope envelope, bool fresh, std::int64_t since_ms, 
                     "the message was sent on " + std::to_string(envelope.hops) +
                         " times and found no owner of shard " + std::to_string(shard_.id.value));
   }
+}
+
+bool ShardActor::reads_only(const Envelope& envelope) const {
+  if (envelope.kind != MessageClass::ask) return envelope.kind == MessageClass::query;
+  const auto kind = host_.kinds.find(envelope.entity.kind);  // a JSON caller does not know
+  if (kind == host_.kinds.end()) return false;
+  const std::size_t message = kind->second.index_of(envelope.message);
+  return message < kind->second.messages.size() && kind->second.messages[message].query;
+}
+
+/// Memory may be ahead of what Redis has now, and must not answer any more.
+void ShardActor::look_at_primary() {
+  const std::uint64_t changes = host_.primary_changes.load(std::memory_order_acquire);
+  if (std::exchange(primary_changes_, changes) != changes) apply(PrimaryChanged{});
+}
+
+/// Without the reading right this node may have been evicted without knowing, and memory may be old. One read of the
+/// record that begins after the question came shows that the shard is ours, for all that wait.
+void ShardActor::prove(Envelope envelope) {
+  if (proving_.size() + proving_next_.size() >= host_.config.buffer.shard_messages) {
+    return refuse(envelope, Code::overloaded,
+                  "too many queries wait for Redis to say whether shard " +
+                      std::to_string(shard_.id.value) + " is still here",
+                  std::chrono::milliseconds(100));
+  }
+  (proof_open_ ? proving_next_ : proving_).push_back(std::move(envelope));
+  if (!proof_open_) read_proof();
+}
+
+void ShardActor::read_proof() {
+  proof_open_ = true;
+  host_.stores.owners().read(shard_.id, [self = self_handle()](Result<OwnerRecord> record) {
+    caf::anon_send(self, ProofRead{std::make_shared<Result<OwnerRecord>>(std::move(record))});
+  });
+}
+
+void ShardActor::proof_read(const Result<OwnerRecord>& record) {
+  proof_open_ = false;
+  look_at_primary();
+  std::vector<Envelope> proven = std::exchange(proving_, std::exchange(proving_next_, {}));
+  if (!proving_.empty()) read_proof();
+  const bool ours = record.ok() && record->token == shard_.token;
+  if (record.ok() && !ours) apply(WasFenced{shard_.token});
+  for (Envelope& envelope : proven) {
+    if (!record.ok()) {
+      refuse(envelope, Code::unavailable,
+             "the owner of the shard could not be confirmed: " + record.error().text);
+    } else if (ours && shard_.state == ShardState::owned && host_.standing.session_ok()) {
+      run(std::move(envelope));
+    } else {
+      dispatch(std::move(envelope), false);
+    }
+  }
+  arm();
 }
 
 void ShardActor::run(Envelope envelope) {
@@ -481,8 +553,8 @@ void ShardActor::forward(Envelope envelope, Incarnation to, Epoch epoch) {
     return refuse(envelope, Code::overloaded, "too much waits for node " + node_name(to),
                   std::chrono::milliseconds(50));
   }
-  if (envelope.reply_to && host_.lanes != nullptr)
-    (void)host_.lanes->push(envelope.reply_to, wire::Owns{shard_.id, epoch, to});
+  if (envelope.reply_to && host_.carrier != nullptr)
+    (void)host_.carrier->push(envelope.reply_to, wire::Owns{shard_.id, epoch, to});
 }
 
 void ShardActor::look_up(Envelope envelope) {
@@ -657,22 +729,21 @@ void ShardActor::act(const SendHandover& action) {
       action.to, action.epoch, std::move(chunks), boot_ms(), HandoverTimes{});
   moving_to_ = action.to;
   moving_epoch_ = action.epoch;
+  giving_quiet_ = action.quiet;
   transferred_at_ = boot_ms();
   send_handover();
 }
 
 void ShardActor::send_handover() {
-  if (!giving_ || host_.lanes == nullptr) return;
+  if (!giving_ || host_.carrier == nullptr) return;
   for (const auto& [number, envelopes] : giving_->open()) {
     std::vector<std::string> bodies;
     bodies.reserve(envelopes.size());
     for (const Envelope& envelope : envelopes) bodies.push_back(wire::encode(envelope, boot_ms()));
-    wire::Handover record{shard_.id,
-                          giving_->epoch(),
-                          number,
-                          giving_->is_last(number),
-                          {bodies.begin(), bodies.end()}};
-    (void)host_.lanes->push(giving_->to(), record);
+    wire::Handover record{shard_.id,     giving_->epoch(),
+                          number,        giving_->is_last(number),
+                          giving_quiet_, {bodies.begin(), bodies.end()}};
+    (void)host_.carrier->push(giving_->to(), record);
   }
 }
 
@@ -691,9 +762,9 @@ void ShardActor::handover_due() {
 }
 
 void ShardActor::handover_arrived(HandoverArrived& message) {
-  if (host_.lanes != nullptr)
-    (void)host_.lanes->push(message.from,
-                            wire::HandoverAck{shard_.id, message.epoch, message.chunk});
+  if (host_.carrier != nullptr)
+    (void)host_.carrier->push(message.from,
+                              wire::HandoverAck{shard_.id, message.epoch, message.chunk});
   auto complete = taking_.arrived(message.from, message.epoch, message.chunk, message.last,
                                   std::move(*message.envelopes));
   if (!complete) return;
@@ -707,7 +778,7 @@ void ShardActor::handover_arrived(HandoverArrived& message) {
     stopped_at_ = boot_ms();
     for (Envelope& envelope : queue)
       returned_.push_back(std::move(envelope));  // runs before what came here directly
-    apply(HandoverComplete{message.from, message.epoch});
+    apply(HandoverComplete{message.from, message.epoch, message.quiet});
     return;
   }
   for (Envelope& envelope : queue)
@@ -813,6 +884,16 @@ void ShardActor::timers_read(TimersRead& message) {
   hydrated_if_read();
   fire_timers();
   arm();
+}
+
+void ShardActor::nothing_to_read() {
+  {
+    const std::lock_guard guard(gate_->relay_lock);
+    for (const std::uint64_t hold : std::exchange(holds_, {})) gate_->relay.release(hold);
+  }
+  timers_.load({}, host_.standing.cluster_now() + timer_horizon_ms);
+  outbox_done_ = timers_done_ = true;
+  hydrated_if_read();
 }
 
 void ShardActor::hydrated_if_read() {

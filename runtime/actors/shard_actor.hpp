@@ -73,6 +73,11 @@ class ShardActor final : public caf::event_based_actor {
   void looked_up(std::uint64_t number, bool answered);
   void forward(Envelope envelope, Incarnation to, Epoch epoch);
   void redispatch(bool fresh);
+  bool reads_only(const Envelope& envelope) const;
+  void prove(Envelope envelope);
+  void read_proof();
+  void look_at_primary();
+  void proof_read(const Result<OwnerRecord>& record);
   void refuse_stale();
   void refuse(const Envelope& envelope, Code code, std::string text,
               std::chrono::milliseconds retry_after = {});
@@ -98,6 +103,7 @@ class ShardActor final : public caf::event_based_actor {
   void read_timers();
   void outbox_read(OutboxRead& message);
   void timers_read(TimersRead& message);
+  void nothing_to_read();
   void hydrated_if_read();
   void deliver_tells();
   void tell_answered(TellAnswered& message);
@@ -125,6 +131,11 @@ class ShardActor final : public caf::event_based_actor {
   std::vector<Envelope> looking_next_;  // came after it began
   std::uint64_t looking_read_ = 0;      // its number; 0: none
 
+  std::vector<Envelope> proving_;       // queries: wait for a read of the token that began later
+  std::vector<Envelope> proving_next_;  // came after it began
+  bool proof_open_ = false;
+  std::uint64_t primary_changes_ = 0;  // as of Host::primary_changes when we last looked
+
   std::unordered_map<EntityId, Active> active_;
   std::shared_ptr<ShardGate> gate_;
   std::uint64_t next_serial_ = 1;
@@ -132,6 +143,7 @@ class ShardActor final : public caf::event_based_actor {
   std::vector<Envelope> returned_;  // of drained entities, older than what is held
 
   std::unique_ptr<HandoverOut<std::vector<Envelope>>> giving_;
+  bool giving_quiet_ = false;
   HandoverIn<std::vector<Envelope>> taking_;
 
   std::uint64_t reading_ = 0;  // number of the reading of outbox and timers under way

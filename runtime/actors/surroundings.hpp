@@ -8,6 +8,7 @@
 #include "catga/runtime/relay.hpp"
 #include "catga/runtime/standing.hpp"
 #include "catga/runtime/telemetry/log.hpp"
+#include "catga/sharding/ownership.hpp"
 
 #include <caf/actor.hpp>
 
@@ -51,7 +52,7 @@ struct Host {
   std::map<std::string, Kind, std::less<>> kinds;
   Stores& stores;
   Router& router;
-  Lanes* lanes;  ///< null in embedded mode
+  Carrier* carrier;  ///< null in embedded mode
   NodeStanding& standing;
   Log& log;
   TurnWatch& watch;
@@ -74,6 +75,9 @@ struct Host {
   std::atomic<std::uint64_t> buffered_bytes{0};  ///< in the queues of shards that move
   std::atomic<std::uint64_t> forwarded{0};       ///< messages sent on to other nodes
   std::atomic<std::uint32_t> active{0};          ///< entities in memory
+  /// How often Redis changed its primary, or lost its last writes, that we know of. Counted before
+  /// any request runs at the new one: a shard that sees it grow takes everything anew first.
+  std::atomic<std::uint64_t> primary_changes{0};
   std::atomic<std::int64_t> store_refused_said_ms{
       0};  ///< boot_ms() when the log last said that Redis refused something
 };

@@ -6,9 +6,11 @@
 // for NATS only while it is not a member.
 #include "catga/runtime/cluster/membership_driver.hpp"
 
+#include "catga/runtime/cluster/cpu_share.hpp"
 #include "catga/runtime/cluster/fingerprint.hpp"
 #include "catga/runtime/cluster/membership_wire.hpp"
 #include "catga/runtime/messaging/nats.hpp"
+#include "catga/runtime/telemetry/log.hpp"
 #include "catga/sharding/membership.hpp"
 
 #include <time.h>
@@ -40,7 +42,11 @@ constexpr std::int64_t eviction_hold = 250;     // ms; part of the fingerprint
 constexpr std::int64_t connect_again = 200;     // ms
 constexpr milliseconds subscribe_patience{500};
 constexpr std::int64_t clock_sample_most =
-    200;  // ms: a slower answer says too little about the time
+    200;                                       // ms: a slower answer says too little about the time
+constexpr std::int64_t facts_every = 100;      // ms
+constexpr std::int64_t throttle_every = 1000;  // ms
+constexpr std::int64_t throttle_much = 100;    // ms of these
+constexpr std::size_t primary_max = 1024;      // bytes
 
 std::int64_t unix_ms() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
@@ -149,6 +155,7 @@ JoinReply reply_of_join(const Joined& joined, const Config& config) {
     case Joined::Outcome::ok:
       reply.view = joined.view;
       reply.cluster_id = joined.cluster_id;
+      reply.strikes = joined.strikes;
       return reply;
     case Joined::Outcome::name:
       reply.outcome = JoinReply::Outcome::name;
@@ -203,11 +210,11 @@ EvictReply reply_of_evict(const Evicted& evicted) {
     case Evicted::Outcome::evicted:
       return {EvictReply::Outcome::evicted, 0};
     case Evicted::Outcome::voted:
-      return {EvictReply::Outcome::voted, 0};
+      return {EvictReply::Outcome::voted, 0, {}, evicted.votes, evicted.need};
     case Evicted::Outcome::wait:
       return {EvictReply::Outcome::wait, evicted.wait.count()};
     case Evicted::Outcome::brake:
-      return {EvictReply::Outcome::brake, 0};
+      return {EvictReply::Outcome::brake, 0, evicted.brake};
     case Evicted::Outcome::gone:
       return {EvictReply::Outcome::gone, 0};
     case Evicted::Outcome::no_session:
@@ -240,10 +247,18 @@ catga::NextState state_of(membership::NextState wanted) {
   return catga::NextState::gone;
 }
 
+DetectorProfile profile_of(const Config& config) {
+  const std::string& wanted = config.membership.profile;
+  if (wanted == "fast") return DetectorProfile::fast;
+  if (wanted == "normal") return DetectorProfile::normal;
+  if (wanted == "cloud") return DetectorProfile::cloud;
+  return profile_for(cpu_quota_cores());
+}
+
 Times times_of(const Config& config) {
   Times times;
   times.heartbeat = config.membership.heartbeat.count();
-  times.quiet = config.membership.suspect_after.count();
+  times.quiet = quiet_floor(config.membership.suspect_after.count(), profile_of(config));
   times.session_ttl = config.membership.session_ttl.count();
   times.session_renew = config.membership.session_renew.count();
   times.lost_grace = config.nats.lost_grace.count();
@@ -255,8 +270,12 @@ Times times_of(const Config& config) {
 
 struct MembershipDriver::Private {
   Private(const Config& settings, MemberStore& store, NodeStanding& shown,
-          MembershipListener to_tell)
-      : config(settings), members(store), standing(shown), listener(std::move(to_tell)) {
+          MembershipListener to_tell, MembershipSources to_ask)
+      : config(settings),
+        members(store),
+        standing(shown),
+        listener(std::move(to_tell)),
+        sources(std::move(to_ask)) {
     // Good enough until the first RENEW brings the time of Redis.
     standing.cluster_offset_ms.store(unix_ms() - boot_ms(), std::memory_order_relaxed);
   }
@@ -269,6 +288,7 @@ struct MembershipDriver::Private {
     if (!node.spare) node.spare = random_incarnation();
   }
 
+  void ask_sources();
   void connect_if_absent();
   Status listen(NatsConnection& connection);
 
@@ -288,21 +308,38 @@ struct MembershipDriver::Private {
   void carry_out(const Links& links);
   void carry_out(const Refused& refused);
   void carry_out(const Left& left);
+  void carry_out(const ReadingRight& right);
+  void carry_out(const PostCanary& post);
+  void carry_out(const Impaired& impaired);
+  void carry_out(const NewPrimary& primary);
+  void carry_out(const Note& note);
+
+  void write(Severity severity, std::string_view event, const std::string& text,
+             std::initializer_list<LogField> fields = {}) {
+    if (sources.log != nullptr) sources.log->write(severity, "membership", event, text, fields);
+  }
+  std::string name_of(Incarnation member) const {
+    const Member* row = node.view ? node.view->find(member) : nullptr;
+    return row != nullptr ? row->name : text_of(member);
+  }
 
   std::string telemetry() const {
-    return "{\"score\":" + std::to_string(score(node, boot_ms())) + "}";
+    return "{\"score\":" + std::to_string(score(node, boot_ms())) +
+           ",\"load\":" + std::to_string(node.load) + "}";
   }
 
   const Config config;
   MemberStore& members;
   NodeStanding& standing;
   const MembershipListener listener;
+  const MembershipSources sources;
   const Mail mail = std::make_shared<Mailbox>();
   std::function<void(Incarnation)> renew_incarnation;
 
   Membership node;
-  std::int64_t connect_due = 0;
-  NatsConnection nats;  // before its subscriptions: they end first
+  std::int64_t connect_due = 0, facts_due = 0, throttle_due = 0;
+  std::optional<std::int64_t> throttled;  // ms, when last looked at
+  NatsConnection nats;                    // before its subscriptions: they end first
   NatsSubscription own, echoes, views;
   std::optional<std::pair<bool, Incarnation>> session_told;
   std::vector<std::function<void()>> farewells;
@@ -318,8 +355,25 @@ void MembershipDriver::Private::run() {
     Letters letters = mail->take(milliseconds(wait));
     if (letters.stopped) return;
     take_in(std::move(letters));
+    ask_sources();
     if (boot_ms() >= next_wake(node)) feed(Tick{});
   }
+}
+
+void MembershipDriver::Private::ask_sources() {
+  const std::int64_t now = boot_ms();
+  if (now >= facts_due) {
+    facts_due = now + facts_every;
+    OwnFacts facts{node.primary, node.load};
+    if (sources.primary) facts.primary = sources.primary();
+    if (facts.primary.size() > primary_max) facts.primary.resize(primary_max);
+    if (sources.load) facts.load = sources.load();
+    if (facts.primary != node.primary || facts.load != node.load) feed(facts);
+  }
+  if (now < throttle_due) return;
+  throttle_due = now + throttle_every;
+  const auto before = std::exchange(throttled, cpu_throttled_ms());
+  if (before && throttled && *throttled - *before > throttle_much) feed(Throttled{});
 }
 
 void MembershipDriver::Private::take_in(Letters letters) {
@@ -384,7 +438,7 @@ void MembershipDriver::Private::carry_out(const Publish& publish) {
 void MembershipDriver::Private::carry_out(const AskJoin& ask) {
   Join join;
   join.member.incarnation = ask.self;
-  join.member.state = MemberState::warm;
+  join.member.state = ask.shadow ? MemberState::shadow : MemberState::warm;
   join.member.name = config.node.id;
   join.member.weight = config.node.weight;
   join.member.app_version = "-";
@@ -442,8 +496,12 @@ void MembershipDriver::Private::carry_out(const AskEvict& ask) {
 }
 
 void MembershipDriver::Private::carry_out(const AskWithdraw& ask) {
-  members.withdraw_vote(ask.self, ask.target,
-                        [](const Result<Done>&) {});  // unanswered, the vote lapses after 1 s
+  members.withdraw_vote(
+      ask.self, ask.target,
+      [mail = mail, self = ask.self, target = ask.target](const Result<Done>& result) {
+        mail->post(
+            WithdrawAnswer{self, target, answer_of<bool>(result, [](Done) { return true; })});
+      });
 }
 
 void MembershipDriver::Private::carry_out(const AskReap& ask) {
@@ -473,6 +531,103 @@ void MembershipDriver::Private::carry_out(const AskSessions& ask) {
 void MembershipDriver::Private::carry_out(const ViewAdopted& adopted) {
   standing.view_version.store(adopted.view->version.value, std::memory_order_relaxed);
   if (listener.on_view) listener.on_view(adopted.view, adopted.self);
+  if (!adopted.rolled_back) return;
+  const ViewVersion after = adopted.view->version;
+  write(
+      Severity::error, "catga.redis.rolled_back",
+      "Redis shows an older member table than before: it has lost writes, perhaps of entities too",
+      {{"view_old", std::to_string(adopted.before.value)},
+       {"view_new", std::to_string(after.value)}});
+  if (listener.on_rollback) listener.on_rollback(adopted.before, after);
+}
+
+void MembershipDriver::Private::carry_out(const ReadingRight& right) {
+  standing.reading_until_ms.store(right.until, std::memory_order_release);
+}
+
+void MembershipDriver::Private::carry_out(const PostCanary&) {
+  sources.post([mail = mail] { mail->post(CanaryRan{}); });
+}
+
+void MembershipDriver::Private::carry_out(const Impaired& impaired) {
+  if (listener.on_impaired) listener.on_impaired(impaired.nodes);
+}
+
+void MembershipDriver::Private::carry_out(const NewPrimary& primary) {
+  write(Severity::error, "catga.redis.rolled_back",
+        "the Redis primary changed: what it had not replicated is lost; shards are checked",
+        {{"run_id_old", primary.before}, {"run_id_new", primary.after}});
+  if (listener.on_primary_changed) listener.on_primary_changed();
+}
+
+void MembershipDriver::Private::carry_out(const Note& note) {
+  if (sources.log == nullptr) return;
+  const std::string peer = name_of(note.about), time = std::to_string(note.ms) + " ms";
+  const LogField id{"catga.peer.id", peer},
+      incarnation{"catga.peer.incarnation", text_of(note.about)}, silence{"silence_ms", note.ms};
+  switch (note.what) {
+    case Note::What::suspected: {
+      const bool quiet = note.text == "quiet";
+      const bool pair = node.view && node.view->members.size() <= 2;
+      return write(Severity::warn, "catga.node.suspected",
+                   "node " + peer + (quiet ? " is silent" : " does not listen any more") +
+                       ", for " + time + " now: this node votes to evict it",
+                   {id,
+                    incarnation,
+                    {"cause", std::string(quiet ? "heartbeat" : "no_responders")},
+                    {"needed", std::int64_t{pair ? 1 : 2}},
+                    silence});
+    }
+    case Note::What::cleared:
+      return write(Severity::info, "catga.node.cleared",
+                   "node " + peer + " is heard again after " + time + "; the vote is taken back",
+                   {id, incarnation, silence});
+    case Note::What::evicted:
+      return write(Severity::warn, "",
+                   "node " + peer + " is evicted, the last vote was of this node",
+                   {id, incarnation});
+    case Note::What::braked:
+      return write(Severity::warn, "",
+                   "node " + peer +
+                       " is not evicted in spite of the votes, because of the brake '" + note.text +
+                       "': so many silent nodes are rather a broken network. If it has ended, " +
+                       "its session shows it within seconds",
+                   {id, incarnation, {"brake", note.text}, silence});
+    case Note::What::name_taken:
+      return write(Severity::warn, "",
+                   "the name " + config.node.id + " is in use by incarnation " +
+                       text_of(note.about) + ": waiting for it to end",
+                   {incarnation});
+    case Note::What::shadowing:
+      return write(Severity::info, "",
+                   "the name " + config.node.id + " is in use by incarnation " +
+                       text_of(note.about) + ": this node joins as its shadow",
+                   {incarnation});
+    case Note::What::strikes:
+      return write(Severity::warn, "",
+                   "node " + config.node.id + " was evicted " + note.text +
+                       " times in the last 10 minutes; it takes shards after " + time,
+                   {{"strikes", note.text}, {"warm_ms", note.ms}});
+    case Note::What::sick:
+      return write(Severity::warn, "",
+                   "the workers have not run a small task for " + time +
+                       ": handlers that wait or compute for long keep them all busy",
+                   {{"waited_ms", note.ms}});
+    case Note::What::well:
+      return write(Severity::info, "", "the workers run again, after " + time,
+                   {{"waited_ms", note.ms}});
+    case Note::What::split:
+      return write(Severity::error, "",
+                   "this node writes to Redis primary " + node.primary + ", others to " +
+                       note.text +
+                       ": Redis has two primaries. Being with the fewer, this node is suspended " +
+                       "until they agree; make one of the two a replica, then restart this node " +
+                       "if it does not find the other",
+                   {{"run_id", node.primary}, {"run_id_others", note.text}});
+    case Note::What::agreed:
+      return write(Severity::info, "", "the nodes agree on the Redis primary again",
+                   {{"run_id", node.primary}});
+  }
 }
 
 void MembershipDriver::Private::carry_out(const Session& session) {
@@ -506,8 +661,10 @@ void MembershipDriver::Private::carry_out(const Left&) {
 // ---- the driver as others see it ----
 
 MembershipDriver::MembershipDriver(const Config& config, MemberStore& members,
-                                   NodeStanding& standing, MembershipListener listener)
-    : private_(std::make_unique<Private>(config, members, standing, std::move(listener))) {}
+                                   NodeStanding& standing, MembershipListener listener,
+                                   MembershipSources sources)
+    : private_(std::make_unique<Private>(config, members, standing, std::move(listener),
+                                         std::move(sources))) {}
 
 MembershipDriver::~MembershipDriver() { stop(); }
 
@@ -522,6 +679,8 @@ void MembershipDriver::start(Incarnation incarnation,
   own.node.seed = random_incarnation().low;
   own.node.rings = own.config.membership.watchers;
   own.node.name = own.config.node.id;
+  own.node.shadow = own.config.node.shadow;
+  own.node.canary = own.sources.post != nullptr;
   own.thread = std::thread([driver = private_.get()] { driver->run(); });
 }
 
@@ -533,12 +692,18 @@ void MembershipDriver::sign_of_life(Incarnation from, ViewVersion seen) {
   private_->mail->alive(from, seen);
 }
 void MembershipDriver::no_responders(Incarnation node) { private_->mail->nobody(node); }
+void MembershipDriver::primary_changed(std::string run_id_old, std::string run_id_new) {
+  run_id_old.resize(std::min(run_id_old.size(), primary_max));
+  run_id_new.resize(std::min(run_id_new.size(), primary_max));
+  private_->mail->post(PrimaryChanged{std::move(run_id_old), std::move(run_id_new)});
+}
 
 void MembershipDriver::stop() {
   if (!private_->thread.joinable()) return;
   assert(private_->thread.get_id() != std::this_thread::get_id());
   private_->mail->stop();
   private_->thread.join();
+  private_->standing.reading_until_ms.store(0, std::memory_order_release);
   private_->standing.session_deadline_ms.store(0, std::memory_order_relaxed);
   private_->own = {};
   private_->echoes = {};

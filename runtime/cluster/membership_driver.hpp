@@ -11,8 +11,11 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace catga {
+
+class Log;
 
 /// What happened, for the node actor. Called on the driver's thread: post and return.
 struct MembershipListener {
@@ -25,13 +28,32 @@ struct MembershipListener {
   std::function<void(std::string why, int exit_code)> on_refused;
   /// NATS (the heartbeat connection) is or is not there; Redis likewise.
   std::function<void(bool nats, bool redis)> on_links;
+  /// Redis shows an older member table than it did: it has lost writes. Right after the on_view of that table.
+  std::function<void(ViewVersion before, ViewVersion after)> on_rollback;
+  /// Some Redis primary changed, say others or this process itself: flush routes, audit. Once for the word of
+  /// others about a new primary, and once more when this process has moved to it.
+  std::function<void()> on_primary_changed;
+  /// The other nodes that are known not to reach Redis: no shard should be offered to them. Whenever that changes.
+  std::function<void(std::vector<Incarnation> nodes)> on_impaired;
+};
+
+/// What the driver learns from the node it belongs to. Each may be empty. Called on the driver's thread, so
+/// without waiting.
+struct MembershipSources {
+  /// Name of the Redis primary (or primaries) this node writes to, at most 1,024 bytes; "" while unknown.
+  std::function<std::string()> primary;
+  /// How busy this node is, in units of its own; goes into its heartbeats.
+  std::function<std::uint32_t()> load;
+  /// Has a task run by the scheduler that runs entities. Every 100 ms; a task that is never run is sickness.
+  std::function<void(std::function<void()>)> post;
+  Log* log = nullptr;  ///< outlives the driver
 };
 
 class MembershipDriver {
  public:
   /// Stores nothing heavy; start() connects. `members` must be of its own connection.
   MembershipDriver(const Config& config, MemberStore& members, NodeStanding& standing,
-                   MembershipListener listener);
+                   MembershipListener listener, MembershipSources sources = {});
   ~MembershipDriver();
 
   /// Begins to join: BOOT → WARM → UP. Returns at once. `incarnation` is this process's first one; the node inbox for
@@ -45,6 +67,9 @@ class MembershipDriver {
   void sign_of_life(Incarnation from, ViewVersion seen);
   /// A publication to this node's inbox found no responders. Thread-safe.
   void no_responders(Incarnation node);
+  /// This process found another Redis primary than before at the other end of a connection. Tells everybody.
+  /// May be called once per connection: what was said is not said again. Thread-safe.
+  void primary_changed(std::string run_id_old, std::string run_id_new);
   void stop();
 
  private:

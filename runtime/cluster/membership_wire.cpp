@@ -11,9 +11,12 @@ namespace {
 constexpr std::string_view magic = "CM";
 constexpr std::uint8_t version = 1;
 constexpr std::size_t fixed_size = 64;
-constexpr std::size_t row_max = 1024;  // a row is one line of a few words
+constexpr std::size_t row_max = 1024;      // a row is one line of a few words
+constexpr std::size_t primary_max = 1024;  // run ids are 40 characters; a Redis cluster has a few
 constexpr std::uint8_t flag_redis = 1, flag_ping_back = 2;
-constexpr auto last_type = static_cast<std::uint8_t>(Frame::Type::view);
+constexpr std::uint8_t mark_load = 1, mark_primary = 2;
+constexpr std::size_t piece_head = 3;
+constexpr auto last_type = static_cast<std::uint8_t>(Frame::Type::primary);
 
 void put(std::string& out, std::uint64_t number, int bytes) {
   for (int i = bytes - 1; i >= 0; --i) out.push_back(static_cast<char>(number >> (8 * i)));
@@ -50,10 +53,35 @@ Error malformed(const char* why) {
                                     "; is another program using this cluster name?"};
 }
 
+void put_piece(std::string& out, std::uint8_t mark, std::string_view bytes) {
+  put(out, mark, 1);
+  put(out, bytes.size(), 2);
+  out += bytes;
+}
+
+// What stands behind the row. False: cut short, or a piece is not as it must be.
+bool read_pieces(Reader& reader, Frame& frame) {
+  while (reader.left() > 0) {
+    if (reader.left() < piece_head) return false;
+    const std::uint8_t mark = reader.byte();
+    const std::uint64_t size = reader.number(2);
+    if (size > reader.left()) return false;
+    Reader piece(reader.take(size));
+    if (mark == mark_load) {
+      if (size != sizeof frame.load) return false;
+      frame.load = static_cast<std::uint32_t>(piece.number(sizeof frame.load));
+    } else if (mark == mark_primary) {
+      if (size > primary_max) return false;
+      frame.primary = std::string(piece.take(size));
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 std::string encode(const Frame& frame) {
-  assert(frame.row.size() <= row_max);
+  assert(frame.row.size() <= row_max && frame.primary.size() <= primary_max);
   std::string out;
   out.reserve(fixed_size + frame.row.size());
   out += magic;
@@ -68,6 +96,12 @@ std::string encode(const Frame& frame) {
   put(out, frame.before.value, 8);
   put(out, frame.row.size(), 2);
   out += frame.row;
+  if (frame.load != 0) {
+    std::string load;
+    put(load, frame.load, sizeof frame.load);
+    put_piece(out, mark_load, load);
+  }
+  if (!frame.primary.empty()) put_piece(out, mark_primary, frame.primary);
   return out;
 }
 
@@ -92,8 +126,9 @@ Result<Frame> decode(std::string_view bytes) {
   frame.about = reader.incarnation();
   frame.before = ViewVersion{reader.number(8)};
   const std::uint64_t row = reader.number(2);
-  if (row > row_max || row != reader.left()) return malformed("is not as long as it says");
-  frame.row = std::string(reader.take(reader.left()));
+  if (row > row_max || row > reader.left()) return malformed("is not as long as it says");
+  frame.row = std::string(reader.take(row));
+  if (!read_pieces(reader, frame)) return malformed("is not as long as it says");
   return frame;
 }
 

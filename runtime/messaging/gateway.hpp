@@ -3,24 +3,16 @@
 // Catga-Operation-Id (32 hex digits, or any text of the caller's) makes a call safe to repeat. An error is answered as
 // {"error":{"code":"rejected","text":"..."}} with the header Catga-Error: <code>.
 #pragma once
-#include "catga/entities/kind.hpp"
+#include "catga/runtime/messaging/gateway_request.hpp"
 #include "catga/runtime/messaging/nats.hpp"
 
-#include <functional>
-#include <map>
 #include <string>
-#include <string_view>
 
 namespace catga {
 
-/// `%41` -> `A`. Errors: malformed.
-Result<std::string> decode_token(std::string_view token);
-/// The inverse: for callers and tests.
-std::string encode_token(std::string_view text);
-
 class Gateway {
  public:
-  using Kinds = std::map<std::string, Kind, std::less<>>;
+  using Kinds = GatewayKinds;
   /// All outlive the gateway. `prefix`: `catga.<cluster>.`.
   Gateway(std::string prefix, const Kinds& kinds, Messenger& messenger, NatsConnection& nats);
   /// Begins to listen, in a queue group: one node takes each call.

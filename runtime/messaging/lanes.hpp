@@ -5,6 +5,7 @@
 // something, publishes each as a batch, and looks again: while it publishes, the lanes fill. Actors never wait for NATS.
 // Each batch carries a reply subject that names it, so that "no responders" tells which asks were not delivered.
 #pragma once
+#include "catga/runtime/messaging/carrier.hpp"
 #include "catga/runtime/messaging/wire.hpp"
 
 #include <condition_variable>
@@ -39,19 +40,18 @@ struct LaneCallbacks {
 };
 
 /// Thread-safe.
-class Lanes {
+class Lanes final : public Carrier {
  public:
   /// `prefix`: `catga.<cluster>.`; `process`: this process's own inbox, where "no responders" comes back.
   Lanes(std::string prefix, Incarnation process, LaneLimits limits, LaneCallbacks callbacks);
-  ~Lanes();
+  ~Lanes() override;
   /// `nats` must outlive stop().
   void start(NatsConnection& nats);
   void stop();
 
-  /// Appends one record for `to`. `ask`: the caller's number if it waits for an answer, else 0. Errors: overloaded.
-  Status push(Incarnation to, const wire::Record& record, std::uint64_t ask = 0);
-  /// To all nodes and callers: who owns a shard now.
-  void announce(const wire::Owns& owns);
+  using Carrier::push;
+  Status push(Incarnation to, const wire::Record& record, std::uint64_t ask) override;
+  void announce(const wire::Owns& owns) override;
   /// A "no responders" came back with this subject.
   void no_responders(std::string_view subject);
   /// Waits until all that was pushed before has been published, at most `patience`.

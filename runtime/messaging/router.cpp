@@ -17,11 +17,11 @@ std::int64_t cheap_random(std::uint64_t seed) {  // for jitter only
 
 }  // namespace
 
-Router::Router(RouterOptions options, NodeStanding& standing, OwnerStore& owners, Lanes* lanes)
+Router::Router(RouterOptions options, NodeStanding& standing, OwnerStore& owners, Carrier* carrier)
     : options_(std::move(options)),
       standing_(standing),
       owners_(owners),
-      lanes_(lanes),
+      carrier_(carrier),
       routes_(options_.shards),
       alive_(std::make_shared<Router*>(this)),
       alive_lock_(std::make_shared<std::mutex>()) {}
@@ -122,9 +122,9 @@ Status Router::tell(Ask ask) {
     local_(shard, std::move(envelope));
     return Done{};
   }
-  if (lanes_ == nullptr) return Error{Code::unavailable, "no node is up"};
+  if (carrier_ == nullptr) return Error{Code::unavailable, "no node is up"};
   const std::string body = wire::encode(envelope, boot_ms());
-  return lanes_->push(hop.to, wire::Message{body});
+  return carrier_->push(hop.to, wire::Message{body});
 }
 
 std::shared_ptr<Router::Pending> Router::find(std::uint64_t correlation) {
@@ -178,13 +178,13 @@ void Router::transmit(std::uint64_t correlation) {
       copy.route_epoch = hop.epoch;
       return local_(pending->shard, std::move(copy));
     }
-    if (lanes_ == nullptr) {
+    if (carrier_ == nullptr) {
       sent = Error{Code::unavailable, "no node is up"};
     } else {
       Envelope copy = pending->envelope;
       copy.route_epoch = hop.epoch;
       const std::string body = wire::encode(copy, boot_ms());
-      sent = lanes_->push(hop.to, wire::Message{body}, correlation);
+      sent = carrier_->push(hop.to, wire::Message{body}, correlation);
     }
   }
   if (sent.ok()) return;
@@ -334,13 +334,13 @@ void Router::answer(const Envelope& envelope, Result<std::string> answer, Epoch 
     reply.owner = self();
   }
   if (envelope.reply_to == options_.process) return replied(reply);
-  if (lanes_ != nullptr) (void)lanes_->push(envelope.reply_to, reply);  // full: the caller repeats
+  if (carrier_ != nullptr) (void)carrier_->push(envelope.reply_to, reply);  // full: the caller repeats
 }
 
 bool Router::send(Incarnation to, const Envelope& envelope) {
-  if (lanes_ == nullptr) return false;
+  if (carrier_ == nullptr) return false;
   const std::string body = wire::encode(envelope, boot_ms());
-  return lanes_->push(to, wire::Message{body}).ok();
+  return carrier_->push(to, wire::Message{body}).ok();
 }
 
 }  // namespace catga

@@ -7,7 +7,7 @@
 #include "catga/persistence/stores.hpp"
 #include "catga/runtime/config.hpp"
 #include "catga/runtime/envelope.hpp"
-#include "catga/runtime/messaging/lanes.hpp"
+#include "catga/runtime/messaging/carrier.hpp"
 #include "catga/runtime/messaging/routes.hpp"
 #include "catga/runtime/standing.hpp"
 #include "catga/sharding/caller.hpp"
@@ -34,8 +34,8 @@ struct RouterOptions {
 /// Thread-safe. Callers' callbacks run on the thread that brings the answer.
 class Router final : public Messenger {
  public:
-  /// `local`: runs a message on this node's shard actor; empty for programs that only call. `lanes` is null in embedded mode.
-  Router(RouterOptions options, NodeStanding& standing, OwnerStore& owners, Lanes* lanes);
+  /// `local`: runs a message on this node's shard actor; empty for programs that only call. `carrier` is null in embedded mode.
+  Router(RouterOptions options, NodeStanding& standing, OwnerStore& owners, Carrier* carrier);
   ~Router() override;
 
   void ask(Ask ask, Answered answered) override;
@@ -86,7 +86,7 @@ class Router final : public Messenger {
   const RouterOptions options_;
   NodeStanding& standing_;
   OwnerStore& owners_;
-  Lanes* lanes_;
+  Carrier* carrier_;
   Routes routes_;
   std::function<void(ShardId, Envelope)> local_;
   mutable std::mutex self_lock_;

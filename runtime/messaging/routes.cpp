@@ -21,6 +21,13 @@ void Routes::learn(ShardId shard, Incarnation owner, Epoch epoch, bool from_redi
   if (from_redis || epoch > entry.epoch) entry = {owner, epoch};
 }
 
+void Routes::forget() {
+  for (std::uint32_t shard = 0; shard < entries_.size(); ++shard) {
+    const std::lock_guard guard(lock_of(ShardId{shard}));
+    entries_[shard] = {};
+  }
+}
+
 void Routes::adopt(std::shared_ptr<const Standing> standing) {
   const std::lock_guard guard(standing_lock_);
   standing_ = std::move(standing);

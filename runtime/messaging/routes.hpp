@@ -29,6 +29,8 @@ class Routes {
   Hop look_up(ShardId shard) const;
   /// Hearsay counts when its epoch is higher; what was read from Redis counts always.
   void learn(ShardId shard, Incarnation owner, Epoch epoch, bool from_redis);
+  /// Forgets what was heard and read: Redis may have lost what it was about.
+  void forget();
   void adopt(std::shared_ptr<const Standing> standing);
   std::shared_ptr<const Standing> standing() const;
   bool is_member(Incarnation node) const;

@@ -54,7 +54,7 @@ void put(ByteWriter& write, const Handover& record) {
   write.u32(record.shard.value);
   write.u64(record.epoch.value);
   write.u32(record.chunk);
-  write.u8(record.last ? 1 : 0);
+  write.u8(static_cast<std::uint8_t>((record.last ? 1 : 0) | (record.quiet ? 2 : 0)));
   write.u32(static_cast<std::uint32_t>(record.envelopes.size()));
   for (const std::string_view envelope : record.envelopes) write.text(envelope);
 }
@@ -85,7 +85,9 @@ Handover get_handover(ByteReader& read) {
   record.shard = ShardId{read.u32()};
   record.epoch = Epoch{read.u64()};
   record.chunk = read.u32();
-  record.last = read.u8() != 0;
+  const std::uint8_t flags = read.u8();
+  record.last = (flags & 1) != 0;
+  record.quiet = (flags & 2) != 0;
   const std::uint32_t envelopes = read.u32();
   // A count is only a claim: what is read is bounded by the bytes that are there.
   for (std::uint32_t i = 0; i < envelopes && read.ok(); ++i)
@@ -238,6 +240,10 @@ Result<Envelope> decode(std::string_view body, std::int64_t now_ms) {
   for (std::uint8_t i = 0; i < path && read.ok(); ++i) envelope.path.push_back(read.entity());
   if (!read.ok() || !read.at_end())
     return Error{Code::malformed, "a message is cut short or too long"};
+  if (envelope.operation_ms < 0 || envelope.operation_ms >= time_end_ms) {
+    return Error{Code::malformed,
+                 "an operation of a time that cannot be: " + std::to_string(envelope.operation_ms)};
+  }
   if (envelope.kind != MessageClass::query && !envelope.operation) {
     return Error{Code::malformed, "a command without an operation id"};
   }

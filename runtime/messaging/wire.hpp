@@ -66,6 +66,7 @@ struct Handover {
   Epoch epoch;
   std::uint32_t chunk = 0;
   bool last = false;
+  bool quiet = false;  ///< outbox and timers are empty: nothing to read before serving
   std::vector<std::string_view> envelopes;
 };
 struct HandoverAck {

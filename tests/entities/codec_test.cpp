@@ -224,6 +224,23 @@ TEST_CASE("nesting is limited") {
   CHECK(trouble<Tree>(tree(33)) == "nested too deep");
 }
 
+TEST_CASE("bytes may be nested 64 deep, and claim as many elements as there are bytes") {
+  const auto parsed = [](std::string_view bytes) {
+    detail::Decoding decoding(UnknownField::skip);
+    const Status status =
+        detail::parse(bytes, {}, decoding, [](const detail::Value&) { return true; });
+    return status.ok() ? "good" : status.error().text;
+  };
+  CHECK(parsed(std::string(63, '\x91') + '\x90') == "good");
+  CHECK(parsed(std::string(64, '\x91') + '\x01') == "good");
+  CHECK(parsed(std::string(64, '\x91') + '\x90') == "nested too deep");
+  for (const std::size_t count : {std::size_t{0xffff}, std::size_t{0xfffe}}) {
+    std::string list("\xdc\xff\xff", 3);  // 65535 elements
+    list.append(count, '\x01');
+    CHECK(parsed(list) == (count == 0xffff ? "good" : "not msgpack, or cut off"));
+  }
+}
+
 TEST_CASE("random and mutated bytes are decoded or malformed, never worse") {
   const auto seed = std::random_device{}();
   INFO("seed ", seed);

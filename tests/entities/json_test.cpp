@@ -87,6 +87,21 @@ TEST_CASE("text that is not JSON says where it breaks") {
   CHECK(trouble(std::string(1000, '[') + std::string(1000, ']')) == "JSON nested too deep");
 }
 
+TEST_CASE("JSON may be nested as deep as a payload, and no deeper") {
+  const auto nested = [](std::size_t levels, const char* inside) {
+    return std::string(levels, '[') + inside + std::string(levels, ']');
+  };
+  for (const char* inside : {"", "1", "{}"}) {
+    const std::size_t most = detail::nesting_max - (*inside == '{' ? 1 : 0);
+    const auto bytes = msgpack_from_json(nested(most, inside));
+    REQUIRE(bytes.ok());
+    CHECK(json_from_msgpack(*bytes).value() == nested(most, inside));
+    const auto deeper = msgpack_from_json(nested(most + 1, inside));
+    REQUIRE_FALSE(deeper.ok());
+    CHECK(deeper.error().text == "JSON nested too deep");
+  }
+}
+
 TEST_CASE("a reply becomes JSON") {
   const MessageInfo place = kind_of<Order>().messages.at(0);
   CHECK(place.json_from_reply(encode(Placed{{{"p\"en", 2}}, 0.5})).value() ==

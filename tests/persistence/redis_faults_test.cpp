@@ -380,7 +380,7 @@ TEST_CASE("a primary that becomes a replica refuses, is left, and is found again
   CHECK(read.error().code == Code::unavailable);  // not what a replica remembers
   CHECK(eventually([&] { return link.count(false) == 1; }));
   redis(server, {"REPLICAOF", "NO", "ONE"});
-  CHECK(eventually([&] { return link.count(true) == 2; }));
+  CHECK(eventually([&] { return link.count(true) >= 2; }));
   CHECK(commit(stores, commit_of(shard, token, "alice", "", "1.aa", "one")).outcome ==
         Committed::Outcome::ok);
 }

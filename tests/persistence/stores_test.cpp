@@ -449,6 +449,36 @@ TEST_CASE("an erased entity is gone after its time, unless a later commit clears
   });
 }
 
+TEST_CASE("a transfer takes delivered tells along and says whether anything waits in the shard") {
+  on_both([](Stores& stores) {
+    const OwnerToken token = claim(stores, shard, node(1));
+    Commit many = commit_of(shard, token, "alice", "", "1.aa", "s");
+    for (int i = 0; i < 3; ++i) many.outbox.push_back(std::to_string(i));
+    const Committed written = commit(stores, many);
+    const auto move = [&](const OwnerToken& from, Incarnation to, const char* nonce,
+                          const std::string& through) {
+      const Exchange wanted{shard, from, to, nonce, ViewVersion{1}, through};
+      return ask<Exchanged>(
+          [&](Then<Exchanged> then) { stores.owners().exchange(wanted, std::move(then)); });
+    };
+    const Exchanged part = must(move(token, node(2), "x1", written.outbox[1]));
+    CHECK(part.done);
+    CHECK_FALSE(part.quiet);
+    CHECK(outbox(stores, shard, *part.record.token).entries.size() == 1);
+    // Who has lost the shard removes nothing from it.
+    CHECK_FALSE(must(move(token, node(1), "late", written.outbox[2])).done);
+    CHECK(outbox(stores, shard, *part.record.token).entries.size() == 1);
+    const Exchanged all = must(move(*part.record.token, node(1), "x2", written.outbox[2]));
+    CHECK(all.done);
+    CHECK(all.quiet);
+    Commit timer = commit_of(shard, *all.record.token, "alice", "1.aa", "2.bb", "s");
+    timer.timers.push_back({"e|account/alice|t", 5, "m"});
+    commit(stores, timer);
+    CHECK_FALSE(must(move(*all.record.token, node(2), "x3", "")).quiet);
+    CHECK(move(*all.record.token, node(2), "x4", "nonsense").error().code == Code::malformed);
+  });
+}
+
 TEST_CASE("the outbox keeps its order, is read in pages and trimmed up to and including an entry") {
   on_both([](Stores& stores) {
     const OwnerToken token = claim(stores, shard, node(1));

@@ -779,6 +779,21 @@ TEST_CASE("A state that cannot be read is reported, its callers told, and the me
   CHECK(scene.activation->wants_to_leave());
 }
 
+TEST_CASE("A memory of operation ids that cannot be read is reported, and the entity goes on") {
+  Scene scene;
+  Commit past;
+  past.shard = scene.shard;
+  past.token = scene.token;
+  past.entity = scene.entity;
+  past.next = "1.1";
+  past.bookkeeping = "\x02 of a later version";
+  scene.stores.state().commit(past, [](Result<Committed> answer) { REQUIRE(answer.ok()); });
+  const auto deposit = scene.ask(Deposit{5});
+  scene.settle();
+  CHECK(scene.told(deposit) == "5");
+  CHECK(scene.troubles.size() == 1);
+}
+
 TEST_CASE("A load that no repeat will mend fails its callers") {
   Scene scene;
   const auto deposit = scene.ask(Deposit{5});

@@ -216,6 +216,45 @@ TEST_CASE("a file that is missing, is not JSON, or has a value of the wrong kind
   CHECK(has(trouble_of({"--config", null.path()}), "wrong kind"));
 }
 
+TEST_CASE("a file of settings has at most 1 MiB, a secret at most 64 KiB, and neither is empty") {
+  const std::string settings = R"({"node.id": "one"})";
+  const auto padded = [&settings](std::size_t size) {
+    return settings + std::string(size - settings.size(), ' ');
+  };
+  const TemporaryFile full(padded(1 << 20)), fuller(padded((1 << 20) + 1)), empty("");
+  CHECK(Config::parse({"--config", full.path()})->node.id == "one");
+  CHECK(has(trouble_of({"--config", fuller.path()}), "it has more than 1048576 bytes"));
+  CHECK(has(trouble_of({"--config", empty.path()}), "it is empty"));
+  CHECK(has(trouble_of({"--config", "/dev/zero"}), "it has more than 1048576 bytes"));
+  CHECK(has(trouble_of({"--config", "/tmp"}), "cannot read"));
+
+  const TemporaryFile secret(std::string(65536, 's')), longer(std::string(65537, 's'));
+  CHECK(Config::parse({"--nats-password-file", secret.path()})->nats.password.size() == 65536);
+  CHECK(has(trouble_of({"--nats-password-file", longer.path()}), "it has more than 65536 bytes"));
+  CHECK(has(trouble_of({"--nats-password-file", empty.path()}), "it is empty"));
+}
+
+TEST_CASE("objects in a file are nested at most eight levels deep") {
+  const auto nested = [](int levels) {
+    std::string text;
+    for (int i = 0; i < levels; ++i) text += R"({"a":)";
+    return text + "1" + std::string(static_cast<std::size_t>(levels), '}');
+  };
+  const TemporaryFile eight(nested(8)), nine(nested(9)), very(nested(100'000));
+  CHECK(has(trouble_of({"--config", eight.path()}), "unknown key \"a.a.a.a.a.a.a.a\""));
+  CHECK(has(trouble_of({"--config", nine.path()}), "\"a.a.a.a.a.a.a.a\" is nested deeper than 8"));
+  CHECK(has(trouble_of({"--config", very.path()}), "is nested deeper than 8"));
+}
+
+TEST_CASE("times beyond any bound are refused by their own bound, without an overflow") {
+  const auto trouble = trouble_of(
+      {"--membership-heartbeat=53375995583d", "--membership-session-renew=53375995583d"});
+  CHECK(has(trouble,
+            "membership.heartbeat = 53375995583d (flag --membership-heartbeat) must be "
+            "between 10ms and 1m"));
+  CHECK(has(trouble, "three times"));
+}
+
 TEST_CASE("a list is written with commas, or as a list in the file") {
   const TemporaryFile file(R"({"nats": {"urls": ["nats://a:1", "nats://b:2"]}})");
   const std::vector<std::string> both{"nats://a:1", "nats://b:2"};
@@ -326,4 +365,41 @@ TEST_CASE("every flag that --help lists can be set, and --check-config shows it 
   }
   CHECK(tried > 40);
   CHECK(has(defaults, "cluster.shards"));
+}
+
+TEST_CASE("sentinels are a list of host:port, none by default, and the master has a name") {
+  CHECK(Config{}.redis.sentinels.empty());
+  CHECK(Config{}.redis.sentinel_master == "catga");
+  const std::vector<std::string> both{"sentinel-0:26379", "[::1]:26380"};
+  const auto flags = Config::parse(
+      {"--redis-sentinels", "sentinel-0:26379, [::1]:26380", "--redis-sentinel-master", "my.bank"});
+  REQUIRE(flags.ok());
+  CHECK(flags->redis.sentinels == both);
+  CHECK(flags->redis.sentinel_master == "my.bank");
+  const TemporaryFile file(R"({"redis": {"sentinels": ["sentinel-0:26379", "[::1]:26380"],
+                                         "sentinel_master": "my.bank"}})");
+  CHECK(Config::parse({"--config", file.path()})->redis.sentinels == both);
+  const Environment variables{{"CATGA_REDIS_SENTINELS", "one,two:1"},
+                              {"CATGA_REDIS_SENTINEL_MASTER", "other"},
+                              {"CATGA_REDIS_SENTINEL_PASSWORD", "sesame"}};
+  const auto from_variables = Config::parse({"--config", file.path()});
+  REQUIRE(from_variables.ok());
+  CHECK(from_variables->redis.sentinels == std::vector<std::string>{"one", "two:1"});
+  CHECK(from_variables->redis.sentinel_master == "other");
+  CHECK(from_variables->redis.sentinel_password == "sesame");
+  const auto shown = from({"--check-config"});
+  CHECK(shown.exit_code == 0);
+  CHECK(has(shown.output, "one,two:1"));
+  CHECK_FALSE(has(shown.output, "sesame"));
+}
+
+TEST_CASE("a wrong sentinel is named with its mistake, and a password in it is not shown") {
+  CHECK(has(trouble_of({"--redis-sentinels", "good:1,bad:0"}),
+            "the sentinel \"bad:0\" has a port that is not a number from 1 to 65535"));
+  const auto url = trouble_of({"--redis-sentinels", "redis://me:sesame@host:1"});
+  CHECK(has(url, "is not just a host and a port"));
+  CHECK_FALSE(has(url, "sesame"));
+  CHECK_FALSE(has(trouble_of({"--redis-sentinels", "me:sesame@host:1"}), "sesame"));
+  CHECK(has(trouble_of({"--redis-sentinel-master", "two words"}), "redis.sentinel_master"));
+  CHECK(has(trouble_of({"--redis-sentinel-password", "sesame"}), "unknown flag"));
 }

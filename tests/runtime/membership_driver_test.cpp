@@ -6,8 +6,10 @@
 #include "../support/servers.hpp"
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -34,8 +36,9 @@ Config config_for(const std::string& url, const std::string& name) {
 // A driver and what it said.
 class Node {
  public:
-  Node(const Config& config, MemberStore& members, Incarnation first)
-      : self_(first), driver_(config, members, standing, listener()) {
+  Node(const Config& config, MemberStore& members, Incarnation first,
+       MembershipSources sources = {})
+      : self_(first), driver_(config, members, standing, listener(), std::move(sources)) {
     driver_.start(first, [this](Incarnation next) {
       const std::lock_guard lock(mutex_);
       born_.push_back(next);
@@ -68,6 +71,7 @@ class Node {
   const std::string& refusal() const { return refusal_; }
   int exit_code() const { return exit_code_; }
   const std::vector<Incarnation>& born() const { return born_; }
+  int primaries() const { return primaries_; }
   MembershipDriver& driver() { return driver_; }
 
   NodeStanding standing;
@@ -96,6 +100,7 @@ class Node {
         exit_code_ = exit_code;
       });
     };
+    out.on_primary_changed = [this] { say([&] { ++primaries_; }); };
     out.on_links = [this](bool nats, bool) { say([&] { nats_ = nats; }); };
     return out;
   }
@@ -106,7 +111,7 @@ class Node {
   Incarnation self_;
   bool in_force_ = false, nats_ = false;
   std::string refusal_;
-  int exit_code_ = 0;
+  int exit_code_ = 0, primaries_ = 0;
   std::vector<Incarnation> born_;
   MembershipDriver driver_;
 };
@@ -151,6 +156,69 @@ TEST_CASE(
     CHECK(node->standing.view_version == node->version().value);
     CHECK(std::abs(node->standing.cluster_now() - wall_ms()) < 100);
   }
+}
+
+TEST_CASE(
+    "nodes that hear each other may answer from memory, and one that is cut off soon may not") {
+  if (!testing::servers_installed()) return;
+  Three three;
+  // The right is no news that the driver tells: it is looked at.
+  const auto may_read = [](Node& node, bool wanted) {
+    for (int i = 0; i < 400; ++i) {
+      if (node.standing.may_read() == wanted) return true;
+      node.until([](const Node&) { return false; }, 5ms);
+    }
+    return false;
+  };
+  for (auto& node : three.nodes) CHECK(may_read(*node, true));
+  three.server.kill9();
+  for (auto& node : three.nodes) CHECK(may_read(*node, false));
+  for (auto& node : three.nodes) CHECK(node->standing.session_ok());
+}
+
+TEST_CASE(
+    "a shadow takes over the name of a node that leaves, and no other node is up in between") {
+  if (!testing::servers_installed()) return;
+  Three three;
+  Config config = config_for(three.server.url(), "node-2");
+  config.node.shadow = true;
+  Node shadow(config, three.stores.members(), incarnation(4));
+  REQUIRE(three.nodes[0]->until(
+      [](const Node& one) { return one.sees(incarnation(4), MemberState::shadow); }));
+  three.nodes[1]->driver().leave();
+  REQUIRE(three.nodes[0]->until(
+      [](const Node& one) { return one.sees(incarnation(2), MemberState::leaving); }));
+  CHECK(three.nodes[0]->until(
+      [](const Node& one) { return one.sees(incarnation(4), MemberState::up) && one.up() == 3; }));
+  CHECK(shadow.until([](const Node& one) { return one.sees(incarnation(4), MemberState::up); }));
+}
+
+TEST_CASE("a changed Redis primary is heard of by all nodes, once however often it is said") {
+  if (!testing::servers_installed()) return;
+  Three three;
+  for (int i = 0; i < 3; ++i) three.nodes[0]->driver().primary_changed("old", "new");
+  for (auto& node : three.nodes)
+    CHECK(node->until([](const Node& one) { return one.primaries() == 1; }));
+  for (auto& node : three.nodes)
+    CHECK_FALSE(node->until([](const Node& one) { return one.primaries() > 1; }, 300ms));
+}
+
+TEST_CASE("a node asks its sources, and has its canary run") {
+  if (!testing::servers_installed()) return;
+  NatsServer server;
+  MemoryStores stores(wall_ms);
+  std::atomic<int> posted{0}, asked{0};
+  MembershipSources sources;
+  sources.primary = [&] { return ++asked > 3 ? std::string("two") : std::string("one"); };
+  sources.post = [&](const std::function<void()>& task) {
+    ++posted;
+    task();
+  };
+  Node node(config_for(server.url(), "node"), stores.members(), incarnation(1), sources);
+  // That the primary is another one needs nobody's call.
+  CHECK(node.until([](const Node& one) { return one.primaries() == 1; }));
+  CHECK_FALSE(node.until([](const Node& one) { return one.primaries() > 1; }, 500ms));
+  CHECK(posted > 2);
 }
 
 TEST_CASE("a node that ends without a word is evicted long before its session expires") {

@@ -1,5 +1,6 @@
 // Tells in the outbox and messages of timers as bytes, and the names of timers. Storage format.
 #include <catga/runtime/outbox_entry.hpp>
+#include <catga/sharding/bytes.hpp>
 
 #include <doctest/doctest.h>
 
@@ -73,6 +74,19 @@ TEST_CASE("entries that are cut, longer, or of another format are malformed") {
     other = of_timer;
     other[0] = static_cast<char>(format);
     CHECK_FALSE(parse_timer_message(other).ok());
+  }
+}
+
+TEST_CASE("a tell is of a time between 1970 and what six bytes hold, or it is malformed") {
+  PendingTell one = tell();
+  for (const std::int64_t good : {std::int64_t{0}, time_end_ms - 1}) {
+    one.at_ms = good;
+    CHECK(*parse_tell(bytes_of(one)) == one);
+  }
+  for (const std::int64_t bad : {std::int64_t{-1}, time_end_ms}) {
+    one.at_ms = bad;
+    REQUIRE_FALSE(parse_tell(bytes_of(one)).ok());
+    CHECK(parse_tell(bytes_of(one)).error().code == Code::malformed);
   }
 }
 

@@ -45,7 +45,7 @@ bool same(const wire::Abort& a, const wire::Abort& b) {
 }
 bool same(const wire::Handover& a, const wire::Handover& b) {
   return a.shard == b.shard && a.epoch == b.epoch && a.chunk == b.chunk && a.last == b.last &&
-         a.envelopes == b.envelopes;
+         a.quiet == b.quiet && a.envelopes == b.envelopes;
 }
 bool same(const wire::HandoverAck& a, const wire::HandoverAck& b) {
   return a.shard == b.shard && a.epoch == b.epoch && a.chunk == b.chunk;
@@ -84,8 +84,10 @@ std::vector<wire::Record> all_records() {
           wire::Ready{shard, 77},
           wire::Refuse{shard, 77, "view"},
           wire::Abort{shard, 77},
-          wire::Handover{shard, epoch, 3, true, {"one", "", binary}},
-          wire::Handover{shard, epoch, 0, false, {}},
+          wire::Handover{shard, epoch, 3, true, false, {"one", "", binary}},
+          wire::Handover{shard, epoch, 1, true, true, {}},
+          wire::Handover{shard, epoch, 2, false, true, {}},
+          wire::Handover{shard, epoch, 0, false, false, {}},
           wire::HandoverAck{shard, epoch, 3}};
 }
 std::string batch_of(const std::vector<wire::Record>& records) {
@@ -368,6 +370,25 @@ TEST_CASE("an envelope holds sixteen entities that wait, not more") {
   CHECK_FALSE(wire::decode(wire::encode(one, 0), 0).ok());
 }
 
+TEST_CASE("an operation is of a time between 1970 and what six bytes hold, or it is malformed") {
+  Envelope one = envelope();
+  for (const std::int64_t good : {std::int64_t{0}, time_end_ms - 1}) {
+    one.operation_ms = good;
+    const auto read = wire::decode(wire::encode(one, 0), 0);
+    REQUIRE(read.ok());
+    CHECK(read->operation_ms == good);
+  }
+  for (const std::int64_t bad :
+       {std::int64_t{-1}, time_end_ms, std::numeric_limits<std::int64_t>::min(),
+        std::numeric_limits<std::int64_t>::max()}) {
+    one.operation_ms = bad;
+    const auto read = wire::decode(wire::encode(one, 0), 0);
+    REQUIRE_FALSE(read.ok());
+    CHECK(read.error().code == Code::malformed);
+    CHECK(read.error().text.find(std::to_string(bad)) != std::string::npos);
+  }
+}
+
 TEST_CASE("an envelope cut anywhere, or with bytes behind it, is malformed") {
   const std::string whole = wire::encode(envelope(), 0);
   for (std::size_t size = 0; size < whole.size(); ++size) {
@@ -441,7 +462,7 @@ TEST_CASE("the bytes of a batch are what they have always been") {
         "08"
         "0c000000" +
             s + m);
-  CHECK(bytes(wire::Handover{shard, epoch, 3, true, {"a", "bc"}}) ==
+  CHECK(bytes(wire::Handover{shard, epoch, 3, true, false, {"a", "bc"}}) ==
         "09"
         "20000000" +
             s + e +

@@ -783,6 +783,140 @@ TEST_CASE("the session deadline pauses an owner, and aborts a move that is drain
 // ---- DRAINING
 // --------------------------------------------------------------------------------------------
 
+TEST_CASE("after a changed primary an owner drops its memory and takes the shard under a new token") {
+  for (const bool draining : {false, true}) {
+    Bench bench;
+    const OwnerToken token = bench.own();
+    if (draining) bench.drain_to_bob();
+    bench.feed(PrimaryChanged{});
+    CHECK(bench.the<DropMemory>().cause == LossCause::audit);
+    CHECK_FALSE(bench.shard.runs_handlers());
+    CHECK(bench.did<SendAbort>() == draining);
+    bench.finds(record_of(me, 10));
+    CHECK(expects(bench.the<AskCas>(), token, me));
+    bench.answer_cas(true, record_of(me, 11));
+    bench.feed(Hydrated{true, false});
+    CHECK(bench.the<Serve>().token == OwnerToken{Epoch{11}, me});
+  }
+}
+
+TEST_CASE("after a changed primary a shard whose record now names another is let go") {
+  Bench bench;
+  bench.own();
+  bench.feed(PrimaryChanged{});
+  bench.finds(record_of(ann, 9));
+  CHECK(bench.shard.state == ShardState::none);
+  CHECK_FALSE(bench.did<AskCas>());
+}
+
+TEST_CASE("a read of the record that began before the primary changed decides nothing") {
+  Bench bench;
+  bench.own();
+  REQUIRE(bench.wakes_to<AskRecord>(10000));  // the audit
+  const std::uint64_t before = bench.the<AskRecord>().number;
+  bench.feed(PrimaryChanged{});
+  bench.feed(RecordRead{before, record_of(me, 10)});
+  CHECK_FALSE(bench.did<AskCas>());
+  bench.finds(record_of(me, 10));
+  CHECK(bench.did<AskCas>());
+}
+
+TEST_CASE("a transfer that a changed primary undid is found by reading the record, and taken back") {
+  Bench bench;
+  bench.forward_to_bob();
+  bench.feed(PrimaryChanged{});
+  CHECK(bench.did<AskRecord>());
+  bench.answer_read(record_of(me, 10));
+  CHECK(expects(bench.the<AskCas>(), OwnerToken{Epoch{10}, me}, me));
+}
+
+TEST_CASE("a shard being taken up again when the primary changes comes back without its memory") {
+  Bench bench;
+  bench.own();
+  bench.suspend();
+  bench.resume(me_again);
+  REQUIRE(bench.shard.purpose == CasPurpose::readopt);
+  bench.feed(PrimaryChanged{});
+  CHECK(bench.did<DropMemory>());
+  bench.answer_cas(true, record_of(me_again, 12));
+  CHECK(bench.the<Hydrate>().token == OwnerToken{Epoch{12}, me_again});
+}
+
+TEST_CASE("outbox and timers read while the primary changed are read again") {
+  Bench bench;
+  bench.feed(ViewAdopted{});
+  bench.finds(free_record());
+  bench.answer_cas(true, record_of(me, 10));
+  REQUIRE(bench.did<Hydrate>());
+  bench.feed(PrimaryChanged{});
+  bench.feed(Hydrated{true, false});
+  CHECK_FALSE(bench.shard.runs_handlers());
+  bench.answer_read(record_of(me, 10));
+  CHECK(bench.did<AskCas>());
+}
+
+TEST_CASE("while old owners have the first right only shards of our own former lives are claimed") {
+  const std::vector<Incarnation> former{late};
+  for (const bool ours : {true, false}) {
+    Bench bench;
+    bench.around.only_former = true;
+    bench.around.former = &former;
+    bench.feed(ViewAdopted{});
+    bench.finds(record_of(ours ? late : Incarnation{9, 8}, 5));
+    CHECK(bench.did<AskCas>() == ours);
+    if (ours) continue;
+    bench.around.only_former = false;
+    bench.feed(ViewAdopted{});
+    bench.finds(record_of(Incarnation{9, 8}, 5));
+    CHECK(bench.did<AskCas>());
+  }
+  Bench nobody;
+  nobody.around.only_former = true;
+  nobody.around.former = &former;
+  nobody.feed(ViewAdopted{});
+  nobody.finds(free_record());
+  CHECK_FALSE(nobody.did<AskCas>());
+}
+
+TEST_CASE("a shard is not offered to a node that does not reach Redis") {
+  Bench bench;
+  bench.own();
+  bench.around.target = bob;
+  bench.around.target_impaired = true;
+  bench.feed(ViewAdopted{});
+  CHECK_FALSE(bench.shard.wants_to_move(bench.around, bench.now));
+  bench.around.target_impaired = false;
+  CHECK(bench.shard.wants_to_move(bench.around, bench.now));
+}
+
+TEST_CASE("a new owner that was told that nothing waits in outbox and timers reads neither") {
+  Bench bench;
+  bench.incoming_from_ann();
+  bench.feed(HandoverComplete{ann, Epoch{10}, true});
+  CHECK(bench.the<Hydrate>().quiet);
+  CHECK_FALSE(bench.shard.runs_handlers());  // whoever carries it out says when it is done
+
+  Bench claims;
+  claims.feed(ViewAdopted{});
+  claims.finds(free_record());
+  claims.feed(CasAnswered{claims.asked.nonce, true, true, record_of(me, 10), true});
+  CHECK(claims.the<Hydrate>().quiet);
+  claims.feed(Hydrated{false, false});  // and if that fails, they are read after all
+  if (!claims.did<Hydrate>()) REQUIRE(claims.wakes_to<Hydrate>(5000));
+  CHECK_FALSE(claims.the<Hydrate>().quiet);
+}
+
+TEST_CASE("the old owner passes on whether its transfer found outbox and timers empty") {
+  for (const bool quiet : {true, false}) {
+    Bench bench;
+    bench.own();
+    bench.drain_to_bob();
+    bench.feed(DrainEnded{});
+    bench.feed(CasAnswered{bench.asked.nonce, true, true, record_of(bob, 11), quiet});
+    CHECK(bench.the<SendHandover>().quiet == quiet);
+  }
+}
+
 TEST_CASE("a drained shard is transferred with the token and leaves when the record says so") {
   Bench bench;
   const OwnerToken token = bench.own();

@@ -38,6 +38,17 @@ TEST_CASE("a floor above the ceiling wins, so that a slow profile is not cut sho
   CHECK(quiet_limit(200, 9000, 0, {.floor = 3000, .ceiling = 2000}) == 3000);
 }
 
+TEST_CASE("a profile moves the floor of silence, and little CPU makes watchers patient by itself") {
+  CHECK(quiet_floor(600, DetectorProfile::fast) == 600);
+  CHECK(quiet_floor(600, DetectorProfile::normal) == 1500);
+  CHECK(quiet_floor(600, DetectorProfile::cloud) == 3000);
+  CHECK(profile_for(0) == DetectorProfile::fast);  // no quota at all
+  CHECK(profile_for(0.5) == DetectorProfile::normal);
+  CHECK(profile_for(1.99) == DetectorProfile::normal);
+  CHECK(profile_for(2) == DetectorProfile::fast);
+  CHECK(profile_for(16) == DetectorProfile::fast);
+}
+
 TEST_CASE("the rhythm of a node is the gaps between its last 32 heartbeats") {
   Rhythm rhythm;
   CHECK(rhythm.mean() == 0);

@@ -246,6 +246,99 @@ std::string RedisServer::url() const {
   return "redis://" + login + "127.0.0.1:" + std::to_string(port()) + "/0";
 }
 
+namespace {
+
+/// A sentinel keeps what it learns in its configuration file, so the file is written once only.
+std::string sentinel_file(const RedisSentinel::Options& options, int port,
+                          const std::string& folder) {
+  const std::string file = folder + "/sentinel-" + std::to_string(port) + ".conf";
+  if (std::filesystem::exists(file)) return file;
+  const std::string& master = options.master;
+  std::ofstream out(file);
+  out << "port " << port << "\nbind 127.0.0.1\ndir " << folder << "\nsentinel monitor " << master
+      << " 127.0.0.1 " << options.primary_port << ' ' << options.quorum
+      << "\nsentinel down-after-milliseconds " << master << ' ' << options.down_after_ms
+      << "\nsentinel failover-timeout " << master << " 2000\n";
+  if (!options.password.empty()) out << "requirepass " << options.password << '\n';
+  if (!options.primary_password.empty())
+    out << "sentinel auth-pass " << master << ' ' << options.primary_password << '\n';
+  return file;
+}
+
+std::string sentinel_greeting(const RedisSentinel::Options& options) {
+  const std::string login = options.password.empty() ? "" : "AUTH " + options.password + "\r\n";
+  return login + "SENTINEL REPLICAS " + options.master + "\r\n";
+}
+
+}  // namespace
+
+RedisSentinel::RedisSentinel(Options options)
+    : Server(
+          "redis-server",
+          [options](int port, const std::string& folder) {
+            return std::vector<std::string>{sentinel_file(options, port, folder), "--sentinel"};
+          },
+          sentinel_greeting(options),
+          [known = '*' + std::to_string(options.replicas) + "\r\n"](const std::string& answer) {
+            return answer.starts_with(known) || answer.starts_with("+OK\r\n" + known);
+          }) {}
+
+RedisGroup::RedisGroup() : RedisGroup(Options{}) {}
+
+RedisGroup::RedisGroup(Options options) {
+  RedisServer::Options server{.append_only = options.append_only,
+                              .password = options.password,
+                              .more = {"--repl-diskless-sync-delay", "0"}};
+  if (!options.password.empty())
+    server.more.insert(server.more.end(), {"--masterauth", options.password});
+  servers_.push_back(std::make_unique<RedisServer>(server));
+  const int primary = servers_.front()->port();
+  server.more.insert(server.more.end(), {"--replicaof", "127.0.0.1", std::to_string(primary)});
+  for (unsigned i = 0; i < options.replicas; ++i)
+    servers_.push_back(std::make_unique<RedisServer>(server));
+  for (unsigned i = 0; i < options.sentinels; ++i) {
+    sentinels_.push_back(std::make_unique<RedisSentinel>(
+        RedisSentinel::Options{.primary_port = primary,
+                               .replicas = options.replicas,
+                               .quorum = options.quorum,
+                               .password = options.sentinel_password,
+                               .primary_password = options.password}));
+  }
+  const auto until_it_says = [](int port, const std::string& password, const std::string& question,
+                                const std::string& answer) {
+    const std::string login = password.empty() ? "" : "AUTH " + password + "\r\n";
+    const auto deadline = Clock::now() + 20s;
+    while (first_answer(port, login + question + "\r\n").find(answer) == std::string::npos) {
+      if (Clock::now() > deadline) throw std::runtime_error("never the right answer: " + question);
+      std::this_thread::sleep_for(10ms);  // between two questions; the answer decides
+    }
+  };
+  const std::string replicas = std::to_string(options.replicas);
+  // WAIT proves nothing as the first command of a connection.
+  until_it_says(primary, options.password, "PING\r\nWAIT " + replicas + " 100",
+                ':' + replicas + "\r\n");
+  // Sentinels find each other through the primary, every two seconds.
+  const std::string others = '*' + std::to_string(options.sentinels - 1) + "\r\n";
+  for (const auto& sentinel : sentinels_)
+    until_it_says(sentinel->port(), options.sentinel_password, "SENTINEL SENTINELS catga", others);
+}
+
+std::string RedisGroup::sentinels() const {
+  std::string all;
+  for (const auto& sentinel : sentinels_) all += (all.empty() ? "" : ",") + sentinel->address();
+  return all;
+}
+
+int RedisGroup::named_port(std::size_t sentinel) const {
+  const std::string answer =
+      first_answer(sentinels_.at(sentinel)->port(), "SENTINEL GET-MASTER-ADDR-BY-NAME catga\r\n");
+  // *2 $9 127.0.0.1 $5 <port>, each on a line
+  std::istringstream lines(answer);
+  std::string line;
+  for (int i = 0; i < 5; ++i) std::getline(lines, line);
+  return std::atoi(line.c_str());
+}
+
 NatsServer::NatsServer() : NatsServer(Options{}) {}
 
 NatsServer::NatsServer(Options options)

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -68,6 +69,52 @@ class RedisServer : public Server {
 
  private:
   std::string password_;
+};
+
+/// A Redis Sentinel that watches one primary and is quick to depose it. Ready once it knows the
+/// primary and `replicas` of its replicas; its own memory survives restart().
+class RedisSentinel : public Server {
+ public:
+  struct Options {
+    int primary_port = 0;
+    unsigned replicas = 1;           ///< it waits for so many before it counts as ready
+    unsigned quorum = 1;             ///< sentinels that must miss the primary
+    int down_after_ms = 500;         ///< silence after which it misses a server
+    std::string master = "catga";    ///< the name of the primary
+    std::string password{};          ///< of the sentinel itself
+    std::string primary_password{};  ///< of what it watches
+  };
+  explicit RedisSentinel(Options options);
+  /// 127.0.0.1:<port>
+  std::string address() const { return "127.0.0.1:" + std::to_string(port()); }
+};
+
+/// A primary, replicas and sentinels that know all of them: ready for a failover.
+class RedisGroup {
+ public:
+  struct Options {
+    unsigned replicas = 1;
+    unsigned sentinels = 1;
+    unsigned quorum = 1;
+    bool append_only = true;
+    std::string password{};           ///< of the servers
+    std::string sentinel_password{};  ///< of the sentinels
+  };
+  explicit RedisGroup(Options options);
+  RedisGroup();
+
+  /// 0 is the first primary; restart() starts each in its first role.
+  RedisServer& server(std::size_t place) { return *servers_.at(place); }
+  RedisSentinel& sentinel(std::size_t place) { return *sentinels_.at(place); }
+  std::size_t size() const { return servers_.size(); }
+  /// host:port,host:port, as the setting redis.sentinels wants it
+  std::string sentinels() const;
+  /// The port that a sentinel names for the primary; 0 if it does not answer.
+  int named_port(std::size_t sentinel = 0) const;
+
+ private:
+  std::vector<std::unique_ptr<RedisServer>> servers_;
+  std::vector<std::unique_ptr<RedisSentinel>> sentinels_;
 };
 
 class NatsServer : public Server {

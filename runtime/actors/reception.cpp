@@ -1,0 +1,76 @@
+#include "catga/runtime/actors/reception.hpp"
+
+#include "catga/runtime/actors/messages.hpp"
+#include "catga/sharding/hash.hpp"
+
+#include <caf/send.hpp>
+
+#include <map>
+#include <memory>
+#include <variant>
+
+namespace catga::actors {
+
+void Reception::messages(ViewVersion seen, std::vector<Envelope> envelopes) {
+  std::map<std::uint32_t, std::shared_ptr<std::vector<Envelope>>> by_shard;  // one CAF message each
+  for (Envelope& envelope : envelopes) {
+    const ShardId shard =
+        shard_of(envelope.entity.kind, envelope.entity.key, host_.config.cluster.shards);
+    auto& list = by_shard[shard.value];
+    if (!list) list = std::make_shared<std::vector<Envelope>>();
+    list->push_back(std::move(envelope));
+  }
+  for (auto& [shard, list] : by_shard)
+    caf::anon_send(host_.shard(ShardId{shard}), Deliver{std::move(list), seen});
+}
+
+void Reception::record(Incarnation sender, const wire::Record& record) {
+  std::visit([this, sender](const auto& what) { take(sender, what); }, record);
+}
+
+void Reception::happen(ShardId shard, ShardEvent event) {
+  const caf::actor actor = host_.shard(shard);
+  if (actor) caf::anon_send(actor, Happened{std::make_shared<ShardEvent>(std::move(event))});
+}
+
+void Reception::take(Incarnation, const wire::Owns& owns) {
+  happen(owns.shard, RouteHeard{owns.owner, owns.epoch});
+}
+void Reception::take(Incarnation, const wire::Want& want) { happen(want.shard, WantReceived{}); }
+void Reception::take(Incarnation sender, const wire::Offer& offer) {
+  const bool room = host_.incoming.load() < host_.config.rebalance.in_flight;
+  happen(offer.shard, Offered{sender, offer.move, room});
+}
+void Reception::take(Incarnation sender, const wire::Ready& ready) {
+  happen(ready.shard, Readied{sender, ready.move});
+}
+void Reception::take(Incarnation sender, const wire::Refuse& refuse) {
+  happen(refuse.shard, Refused{sender, refuse.move});
+}
+void Reception::take(Incarnation sender, const wire::Abort& abort) {
+  happen(abort.shard, Aborted{sender, abort.move});
+}
+
+void Reception::take(Incarnation sender, const wire::Handover& handover) {
+  const caf::actor actor = host_.shard(handover.shard);
+  if (!actor) return;
+  auto envelopes = std::make_shared<std::vector<Envelope>>();
+  for (const std::string_view body : handover.envelopes) {
+    Result<Envelope> envelope = wire::decode(body, boot_ms());
+    if (envelope.ok()) {
+      envelopes->push_back(std::move(*envelope));
+    } else {
+      host_.log.write(Severity::error, "handoff", "",
+                      "a message handed over cannot be read: " + envelope.error().text);
+    }
+  }
+  caf::anon_send(actor, HandoverArrived{std::move(envelopes), sender, handover.epoch,
+                                        handover.chunk, handover.last, handover.quiet});
+}
+
+void Reception::take(Incarnation, const wire::HandoverAck& ack) {
+  const caf::actor actor = host_.shard(ack.shard);
+  if (actor) caf::anon_send(actor, HandoverHeard{ack.epoch, ack.chunk});
+}
+
+}  // namespace catga::actors
