@@ -100,6 +100,37 @@ TEST_CASE("all nodes are replaced one after the other under load, and no call fa
   load.check();
 }
 
+TEST_CASE("a node is replaced by its shadow under load, and no call fails") {
+  if (!servers_here()) return;
+  Scene scene;
+  scene.launch("a");
+  scene.launch("b");
+  scene.expect_ready("a");
+  scene.expect_ready("b");
+  scene.expect_up(2);
+  scene.launch("stand-in", {"--node-id", "a", "--node-shadow", "true"});
+  const auto stand_in = [&scene] {
+    for (const Member& member : scene.members()) {
+      if (member.state == MemberState::shadow) return member.incarnation;
+    }
+    return Incarnation{};
+  };
+  REQUIRE(eventually([&] { return static_cast<bool>(stand_in()); }));
+  const Incarnation shadow = stand_in();
+  Load load(scene.client());
+  load.expect_progress(300);
+  scene.node("a").signal(SIGTERM);
+  CHECK(scene.node("a").exit_code(15s) == 0);
+  REQUIRE(scene.node("stand-in").says("node a is ready", 15s));
+  load.expect_progress(300);
+  for (const Member& member : scene.members()) {
+    if (member.name == "a") CHECK(member.incarnation == shadow);
+  }
+  load.stop();
+  CHECK_MESSAGE(load.troubles() == 0, load.last_trouble());
+  load.check();
+}
+
 TEST_CASE("two of three nodes killed at once: their sessions end, then the third has everything") {
   if (!servers_here()) return;
   Scene scene;
