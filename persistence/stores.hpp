@@ -176,13 +176,17 @@ struct Commit {
   std::vector<std::pair<OperationId, OperationRecord>> operations;
   std::vector<TimerWrite> timers;
   std::vector<std::string> outbox;  ///< opaque entries, in order
+  /// Timers whose turns are in it, with their due times. Each must be stored so before `timers` is
+  /// written: a timer that is gone, or due at another time, has fired already.
+  std::vector<std::pair<std::string, std::int64_t>> fired{};
 };
 struct Committed {
-  enum class Outcome { ok, already, conflict, duplicate, fenced } outcome = Outcome::ok;
+  enum class Outcome { ok, already, conflict, duplicate, fenced, timer_gone } outcome = Outcome::ok;
   std::string version;              ///< with conflict: what stands there
   std::optional<OwnerToken> token;  ///< with fenced: what stands there
   std::vector<std::pair<OperationId, OperationRecord>> recorded;  ///< with duplicate
   std::vector<std::string> outbox;  ///< with ok: the stream ids of the entries
+  std::string timer{};              ///< with timer_gone: the first of `fired` that is not there so
 };
 
 struct OutboxEntry {

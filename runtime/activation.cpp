@@ -416,7 +416,10 @@ std::optional<Error> Activation::too_much(const HandlerEnd& end, const TurnScope
 std::optional<Error> Activation::add_outputs(const Envelope& envelope, TurnScope& scope,
                                              Batch& to) {
   std::vector<TimerWrite> timers;
-  if (envelope.kind == MessageClass::timer) timers.push_back({envelope.timer, std::nullopt, {}});
+  if (envelope.kind == MessageClass::timer) {
+    timers.push_back({envelope.timer, std::nullopt, {}});
+    to.fired.emplace_back(envelope.timer, envelope.operation_ms);
+  }
   std::uint64_t number = 0;
   for (TimerChange& change : scope.timers) {
     std::string name = std::move(change.name);
@@ -502,6 +505,7 @@ void Activation::finish(HandlerEnd end) {
         return fail_turn(std::move(envelope), std::move(*error));
       }
       forming_.timers = std::move(checked.timers);
+      for (auto& shot : checked.fired) forming_.fired.push_back(std::move(shot));
       forming_.bytes += checked.bytes;
       for (std::string& entry : checked.outbox) forming_.outbox.push_back(std::move(entry));
       if (state != state_bytes_ || version_.empty()) forming_.state_changed = true;
@@ -518,6 +522,7 @@ void Activation::finish(HandlerEnd end) {
     std::swap(gone.timers, forming_.timers);
     (void)add_outputs(envelope, nothing, gone);
     forming_.timers = std::move(gone.timers);
+    for (auto& shot : gone.fired) forming_.fired.push_back(std::move(shot));
   }
   if (!timer) {
     const bool reply = end.kind == HandlerEnd::Kind::reply;
@@ -600,6 +605,7 @@ void Activation::send_commit() {
   commit.operations = under_way_.operations;
   commit.timers = under_way_.timers;
   commit.outbox = under_way_.outbox;
+  commit.fired = under_way_.fired;
   commit_ = std::move(commit);
   maybe_written_ = false;
   refused_since_ = commit_again_at_ = 0;
@@ -627,6 +633,7 @@ void Activation::committed(const std::string& version, OwnerToken token, Result<
         fenced_ = commit_fenced_ = true;
         return host_.fenced(token);
       case Committed::Outcome::duplicate:
+      case Committed::Outcome::timer_gone:
         return run_again(std::move(*answer));
       case Committed::Outcome::conflict:
         host_.troubled(
@@ -687,7 +694,8 @@ void Activation::answer_now(Waiting waiting) {
 }
 
 /// An operation of the commit was recorded before, and our look-up missed it (a clock is off). Nothing was written: load
-/// again and run what is held once more, in order; the recorded ones answer from their records.
+/// again and run what is held once more, in order; the recorded ones answer from their records. Or a timer of it has fired
+/// before: an earlier copy of its turn, given up without an answer, has run after all. Then all but that shot run again.
 void Activation::run_again(Committed answer) {
   std::vector<Waiting> held = std::move(under_way_.waiting);
   for (Waiting& waiting : forming_.waiting) held.push_back(std::move(waiting));
@@ -695,7 +703,13 @@ void Activation::run_again(Committed answer) {
   forming_ = {};
   commit_.reset();
   std::deque<Envelope> again;
+  std::vector<std::string> unsure;
+  if (answer.outcome == Committed::Outcome::timer_gone) unsure.push_back(answer.timer);
   for (Waiting& waiting : held) {
+    if (waiting.envelope.kind == MessageClass::timer && !unsure.empty() &&
+        waiting.envelope.timer == answer.timer) {
+      continue;
+    }
     auto pending = pending_.extract(waiting.envelope.operation);
     again.push_back(std::move(waiting.envelope));
     if (!pending) continue;
@@ -703,6 +717,7 @@ void Activation::run_again(Committed answer) {
   }
   for (Envelope& waiting : queue_) again.push_back(std::move(waiting));
   queue_ = std::move(again);
+  if (!unsure.empty()) host_.timers_unsure(std::move(unsure));
   reload();
   for (auto& [id, record] : answer.recorded) remember(id, std::move(record));
 }
@@ -723,11 +738,15 @@ void Activation::answer_lost(Batch batch, bool certainly_not_written) {
                           : text_of(entity_) +
                                 ": the write may or may not have been made; ask again with the "
                                 "same operation id"};
-    if (waiting.envelope.kind == MessageClass::timer)
-      host_.timer_failed(waiting.envelope, error);
-    else
+    if (waiting.envelope.kind != MessageClass::timer)
       host_.answer(waiting.envelope, std::move(error));
+    else if (certainly_not_written)
+      host_.timer_failed(waiting.envelope, error);
   }
+  if (certainly_not_written || batch.timers.empty()) return;
+  std::vector<std::string> unsure;  // its shots too: a turn takes its timer out
+  for (const TimerWrite& write : batch.timers) unsure.push_back(write.member);
+  host_.timers_unsure(std::move(unsure));
 }
 
 void Activation::give_up(bool certainly_not_written) {
@@ -863,9 +882,23 @@ void Activation::looked_up(Loaded answer) {
   // Somebody wrote since we loaded (a late commit of an earlier life): what was found may be newer than our state, and a
   // query after it would show less. With a commit under way the gate sees to it.
   if (!commit_ && answer.version != version_) return reload();
+  if (!commit_) notice_expired(answer.stored);
   looked_up_ = std::exchange(looking_up_, std::nullopt);
   for (auto& [id, record] : answer.found) {
     remember(id, std::move(record));
+  }
+}
+
+/// Redis drops the tables of ids when their time is over, and its clock may leap before ours has heard of it. What is not
+/// remembered any more must not run again: fewer ids stored than we know were recorded raise the floor.
+void Activation::notice_expired(std::size_t stored) {
+  Generations& g = generations_;
+  if (stored < g.newer_count) {
+    g.floor = std::max({g.floor, g.newer_newest, g.older_newest});
+    g.newer_count = g.newer_bytes = 0;
+    g.newer_newest = g.older_newest = 0;
+  } else if (stored == g.newer_count) {  // the older table is empty, or gone
+    g.floor = std::max(g.floor, g.older_newest);
   }
 }
 
@@ -888,6 +921,7 @@ void Activation::restore(Loaded answer) {
   if (!generations.ok())
     host_.troubled(Error{Code::malformed, text_of(entity_) + ": " + generations.error().text});
   generations_ = generations.ok() ? *generations : Generations{};
+  notice_expired(answer.stored);
   known_since_ = answer.whole ? everything_known : host_.cluster_ms() + 1000;
   if (!answer.whole && !queue_.empty()) {  // the first that waits was looked up with this very load
     const OperationId first =

@@ -72,6 +72,8 @@ class ActivationHost {
   virtual void timers_written(std::vector<TimerWrite> timers) = 0;
   /// A turn of a timer ended without success: try again later (`failed`) or never (`rejected`).
   virtual void timer_failed(const Envelope& timer, const Error& error) = 0;
+  /// What became of writes to these timers is not known: the store must be read again.
+  virtual void timers_unsure(std::vector<std::string> members) = 0;
   virtual void ask(Ask ask, std::uint64_t number) = 0;  ///< of a suspended turn; answer by asked()
   virtual void fenced(OwnerToken used) = 0;             ///< the shard decides: retoken() or drop()
   virtual void wake_at(std::int64_t at_ms) = 0;         ///< call woken() then
@@ -125,6 +127,7 @@ class Activation {
     std::vector<std::pair<OperationId, OperationRecord>> operations;
     std::vector<std::string> outbox;
     std::vector<TimerWrite> timers;
+    std::vector<std::pair<std::string, std::int64_t>> fired;
     std::size_t turns = 0;
     std::size_t bytes = 0;
     bool state_changed = false;
@@ -170,6 +173,7 @@ class Activation {
   void begin_load();
   void restore(Loaded answer);
   void looked_up(Loaded answer);
+  void notice_expired(std::size_t stored);
   void load_failed(const Error& error);
   void refuse_queue(const Error& error);
   void remember(OperationId id, OperationRecord record);

@@ -341,6 +341,7 @@ struct Node::Private {
     if (!driver || !in_view) return Done{};
     if (gateway) gateway->close();
     const std::int64_t began = boot_ms();
+    caf::anon_send(host->node, actors::LeaveSoon{});
     driver->leave();
     // Incoming is read first: a shard that arrives is held before it is no longer incoming.
     const bool all_gone =

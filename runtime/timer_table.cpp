@@ -82,6 +82,13 @@ void TimerTable::lost(const std::string& member, std::int64_t now_ms) {
   queue(member, known->second, now_ms + 100);
 }
 
+void TimerTable::forget(const std::string& member) {
+  const auto known = timers_.find(member);
+  if (known == timers_.end()) return;
+  queue_.erase({known->second.fire_ms, member});
+  timers_.erase(known);
+}
+
 std::optional<std::int64_t> TimerTable::next_due() const {
   if (queue_.empty()) return std::nullopt;
   return queue_.begin()->first;

@@ -30,6 +30,8 @@ class TimerTable {
   unsigned failed(const std::string& member, std::int64_t now_ms);
   /// The turn was lost without a word about the timer (shard paused, entity reloaded): fire it again now.
   void lost(const std::string& member, std::int64_t now_ms);
+  /// What became of a write to it is not known: it does not fire until the store, read after this, shows it.
+  void forget(const std::string& member);
   std::optional<std::int64_t> next_due() const;
   std::int64_t horizon() const { return horizon_; }
   std::size_t size() const { return timers_.size(); }

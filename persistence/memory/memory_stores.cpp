@@ -449,6 +449,9 @@ struct MemoryStores::Private {
     } else if (entity.version != commit.expected) {
       committed.outcome = Outcome::conflict;
       committed.version = entity.version;
+    } else if (const std::string* gone = not_set(shard, commit)) {
+      committed.outcome = Outcome::timer_gone;
+      committed.timer = *gone;
     } else {
       for (const auto& [id, record] : commit.operations) {
         if (const OperationRecord* known = entity.find(id))
@@ -458,6 +461,15 @@ struct MemoryStores::Private {
     }
     if (committed.outcome == Outcome::ok) write(shard, entity, commit, now, committed);
     return committed;
+  }
+
+  /// The first timer of `fired` that is gone or due at another time.
+  static const std::string* not_set(const Shard& shard, const Commit& commit) {
+    for (const auto& [member, due_ms] : commit.fired) {
+      const auto timer = shard.timers.find(member);
+      if (timer == shard.timers.end() || timer->second.first != due_ms) return &member;
+    }
+    return nullptr;
   }
 
   static void write(Shard& shard, Entity& entity, const Commit& commit, std::int64_t now,
@@ -663,12 +675,14 @@ std::pair<std::size_t, std::size_t> MemoryStores::outputs(ShardId shard) const {
   return {slice->second.outbox.size(), slice->second.timers.size()};
 }
 
-std::string MemoryStores::first_timer(ShardId shard) const {
+std::optional<std::int64_t> MemoryStores::first_timer(ShardId shard) const {
   const std::lock_guard lock(private_->mutex);
   const auto slice = private_->shards.find(shard);
-  if (slice == private_->shards.end() || slice->second.timers.empty()) return "";
-  const auto& [member, timer] = *slice->second.timers.begin();
-  return member + " due at " + std::to_string(timer.first);
+  std::optional<std::int64_t> first;
+  if (slice == private_->shards.end()) return first;
+  for (const auto& [member, timer] : slice->second.timers)
+    first = first ? std::min(*first, timer.first) : timer.first;
+  return first;
 }
 
 bool MemoryStores::has_member(Incarnation node) const {

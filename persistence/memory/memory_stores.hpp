@@ -35,7 +35,7 @@ class MemoryStores final : public Stores {
   Loaded peek(ShardId shard, const EntityId& entity) const;
   /// Entries in the outbox of a shard, and timers.
   std::pair<std::size_t, std::size_t> outputs(ShardId shard) const;
-  std::string first_timer(ShardId shard) const;  ///< member and due time; "" if there is none
+  std::optional<std::int64_t> first_timer(ShardId shard) const;  ///< when the first one is due
   bool has_member(Incarnation node) const;
   /// Calls made within `call` see this time.
   template <class Call>

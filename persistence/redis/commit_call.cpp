@@ -69,6 +69,11 @@ void WaitingCommit::lay_out() {
   say_made(std::to_string(commit_.outbox.size()));
   for (const std::string& entry : commit_.outbox) say(entry);
   say("0");  // sources
+  say_made(std::to_string(commit_.fired.size()));
+  for (const auto& [member, due_ms] : commit_.fired) {
+    say(member);
+    say_made(std::to_string(due_ms));
+  }
 }
 
 void WaitingCommit::append_keys(std::vector<std::string_view>& words) const {
@@ -113,6 +118,9 @@ Result<Committed> committed_of(Reply reply, std::size_t place) {
   } else if (says == "CONFLICT") {
     committed.outcome = Outcome::conflict;
     committed.version = mine[1].text();
+  } else if (says == "TIMER") {
+    committed.outcome = Outcome::timer_gone;
+    committed.timer = mine[1].text();
   } else if (says == "DUP") {
     committed.outcome = Outcome::duplicate;
     for (std::size_t i = 1; i + 1 < mine.size(); i += 2) {

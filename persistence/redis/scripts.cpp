@@ -240,10 +240,12 @@ end
 // KEYS 1 owner, 2 outbox, 3 timers, 4 timer messages, 5 sources;
 //      per entity: state, ops, older ops, saga ops, log
 // ARGV 1 token;
-//      per entity: expected v, next v, ttl, rotate, ops ttl, saga ttl, trim, then seven counted lists:
+//      per entity: expected v, next v, ttl, rotate, ops ttl, saga ttl, trim, then eight counted lists:
 //      fields (name, value)  ops (id, record)  saga ops (id, record or '' to forget)  log (blob)
 //      timers (name, due or '' to cancel, message)  outbox (blob)  sources (saga shard, epoch)
-// returns per entity {'OK', stream id …}, {'ALREADY'}, {'CONFLICT', v} or {'DUP', id, record, …}
+//      fired (name, due)
+// returns per entity {'OK', stream id …}, {'ALREADY'}, {'CONFLICT', v}, {'TIMER', name} or
+// {'DUP', id, record, …}
 constexpr std::string_view shard_commit = R"lua(
 local k,replies=6,{}
 while ARGV[p] do
@@ -257,6 +259,7 @@ while ARGV[p] do
   local t,tz=list(3)
   local b,bz=list(1)
   local q,qz=list(2)
+  local h,hz=list(2)
   local v,reply=call('HGET',state,'v') or '',{'OK'}
   local function check(id,record)
     if record then reply[1]='DUP' reply[#reply+1]=id reply[#reply+1]=record end
@@ -264,6 +267,12 @@ while ARGV[p] do
   if v==next then reply={'ALREADY'}
   elseif v~=expected then reply={'CONFLICT',v}
   else
+    for i=h,hz,2 do
+      local due=call('ZSCORE',KEYS[3],ARGV[i])
+      if not due or tonumber(due)~=tonumber(ARGV[i+1]) then reply={'TIMER',ARGV[i]} break end
+    end
+  end
+  if reply[1]=='OK' then
     for i=o,oz,2 do check(ARGV[i],call('HGET',ops,ARGV[i]) or call('HGET',older,ARGV[i])) end
     for i=s,sz,2 do check(ARGV[i],ARGV[i+1]~='' and call('HGET',saga,ARGV[i])) end
   end

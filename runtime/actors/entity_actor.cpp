@@ -211,6 +211,11 @@ void EntityActor::timer_failed(const Envelope& timer, const Error& error) {
                        error.code == Code::malformed});
 }
 
+void EntityActor::timers_unsure(std::vector<std::string> members) {
+  send(start_.shard_actor,
+       TimersUnsure{start_.gate, std::make_shared<std::vector<std::string>>(std::move(members))});
+}
+
 void EntityActor::ask(Ask ask, std::uint64_t number) {
   host_.router.ask(std::move(ask), [self = self_handle(), number](Result<std::string> answer) {
     caf::anon_send(self,

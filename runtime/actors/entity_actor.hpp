@@ -39,6 +39,7 @@ class EntityActor final : public caf::event_based_actor, private ActivationHost 
   void outbox_written(std::vector<std::string> entries, std::vector<std::string> ids) override;
   void timers_written(std::vector<TimerWrite> timers) override;
   void timer_failed(const Envelope& timer, const Error& error) override;
+  void timers_unsure(std::vector<std::string> members) override;
   void ask(Ask ask, std::uint64_t number) override;
   void fenced(OwnerToken used) override;
   void wake_at(std::int64_t at_ms) override;

@@ -99,6 +99,10 @@ struct TimerFailed {
   std::string member;
   bool ours = true;
 };
+struct TimersUnsure {
+  std::shared_ptr<ShardGate> gate;  ///< as in OutboxGrew
+  std::shared_ptr<std::vector<std::string>> members;
+};
 struct OutboxGrew {
   std::shared_ptr<ShardGate> gate;  ///< of the life of the shard it happened in
   bool unknown = false;             ///< an earlier copy wrote the entries: read the stream
@@ -172,6 +176,7 @@ struct MoveOver {
   bool moved = false;
 };
 struct NodeTick {};
+struct LeaveSoon {};  ///< the node was told to leave; the table may not say so yet
 struct LeaveNow {};
 
 }  // namespace catga::actors
@@ -190,6 +195,7 @@ CATGA_LOCAL_MESSAGE(Trimmed)
 CATGA_LOCAL_MESSAGE(TellAnswered)
 CATGA_LOCAL_MESSAGE(TimersWritten)
 CATGA_LOCAL_MESSAGE(TimerFailed)
+CATGA_LOCAL_MESSAGE(TimersUnsure)
 CATGA_LOCAL_MESSAGE(OutboxGrew)
 CATGA_LOCAL_MESSAGE(MayLeave)
 CATGA_LOCAL_MESSAGE(Emptied)
@@ -212,5 +218,6 @@ CATGA_LOCAL_MESSAGE(ImpairedNews)
 CATGA_LOCAL_MESSAGE(WantsToMove)
 CATGA_LOCAL_MESSAGE(MoveOver)
 CATGA_LOCAL_MESSAGE(NodeTick)
+CATGA_LOCAL_MESSAGE(LeaveSoon)
 CATGA_LOCAL_MESSAGE(LeaveNow)
 #undef CATGA_LOCAL_MESSAGE

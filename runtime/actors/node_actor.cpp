@@ -61,6 +61,7 @@ caf::behavior NodeActor::make_behavior() {
         (over.moved ? moved_ : failed_) += 1;
         grant_moves();
       },
+      [this](const LeaveSoon&) { wants_to_leave_ = true; },
       [this](const LeaveNow&) {
         releasing_ = told_to_leave_ = true;
         tell_shards(ReleaseNow{});
@@ -197,7 +198,7 @@ void NodeActor::session_changed(const SessionNews& news) {
     hold_claims();
     situation_changed();
     tell_shards(SessionEnded{});
-    if (situation_.leaving) {  // nothing can be handed over any more
+    if (situation_.leaving || wants_to_leave_) {  // nothing can be handed over any more
       releasing_ = true;
       tell_shards(ReleaseNow{});
     }

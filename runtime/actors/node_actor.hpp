@@ -39,6 +39,7 @@ class NodeActor final : public caf::event_based_actor {
   bool nats_ = true;
   std::int64_t nats_lost_at_ = 0;
   bool releasing_ = false;       ///< shards are given up through Redis until none is left
+  bool wants_to_leave_ = false;  ///< was told to; the table may not say so yet
   bool told_to_leave_ = false;   ///< for good
   bool enough_members_ = false;  ///< cluster.min_members were up together once
   std::int64_t started_at_;

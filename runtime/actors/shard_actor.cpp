@@ -20,6 +20,8 @@ constexpr std::int64_t hold_ownerless_ms =
 constexpr std::int64_t trim_every_ms = 1000, trim_idle_ms = 5000;
 constexpr std::int64_t slot_held_ms = 1000;  // should the new owner's word be lost
 constexpr std::size_t outbox_page = 1000, timers_page = 1000;  // what the stores give at most
+constexpr std::int64_t late_copy_ms =
+    5000;  // a request without an answer has run by then, or never will
 constexpr std::int64_t timer_horizon_ms = 300'000, timer_refill_ms = 60'000;
 constexpr std::size_t handover_chunk_bytes = 512 * 1024;
 constexpr unsigned failed_tells_max = 10;
@@ -120,6 +122,13 @@ caf::behavior ShardActor::make_behavior() {
           timers_.failed(message.member, now);
         else
           timers_.lost(message.member, now);
+        arm();
+      },
+      [this](const TimersUnsure& message) {
+        if (message.gate != gate_) return;
+        for (const std::string& member : *message.members) timers_.forget(member);
+        timers_again_at_ = boot_ms() + late_copy_ms;
+        if (!hydrating_) read_timers();
         arm();
       },
       [this](const OutboxGrew& message) {
@@ -313,6 +322,10 @@ void ShardActor::act(const Serve& action) {
 
 void ShardActor::act(const Retoken& action) {
   for (auto& [entity, active] : active_) send(active.actor, NewToken{action.token});
+  if (reading_more_) {  // what is under way was asked under the old token, and is refused
+    ++reading_;
+    read_outbox("");
+  }
 }
 
 void ShardActor::act(const Pause&) { gate_->open = false; }
@@ -355,6 +368,7 @@ void ShardActor::act(const DropMemory& action) {
   active_.clear();
   gate_ = std::make_shared<ShardGate>();  // the old entities keep theirs, closed
   timers_.clear();
+  timers_again_at_ = 0;
   ++generation_;
   ++reading_;
   hydrating_ = reading_more_ = trimming_ = false;
@@ -696,7 +710,9 @@ void ShardActor::passivate_idle() {
       idle.emplace_back(used, &active);
   }
   if (!crowded) return;
-  std::sort(idle.begin(), idle.end());
+  // Of those idle since the same moment any may leave, but the same ones in each run of a simulation.
+  std::stable_sort(idle.begin(), idle.end(),
+                   [](const auto& one, const auto& other) { return one.first < other.first; });
   const std::size_t surplus =
       idle.size() * (in_memory - host_.config.entity.max_active) / in_memory + 1;
   for (std::size_t i = 0; i < std::min(surplus, idle.size()); ++i)
@@ -722,6 +738,7 @@ void ShardActor::act(const SendHandover& action) {
   host_.buffered_bytes.fetch_sub(std::exchange(held_bytes_, 0), std::memory_order_relaxed);
   gate_->open = false;
   timers_.clear();
+  timers_again_at_ = 0;
   ++generation_;
   ++reading_;
   timers_reading_ = 0;
@@ -838,7 +855,7 @@ void ShardActor::outbox_read(OutboxRead& message) {
       hydrating_ = false;
       return apply(Hydrated{page.ok(), page.ok() && page->fenced});
     }
-    if (page.ok()) return apply(WasFenced{message.token});
+    if (page.ok()) return apply(WasFenced{message.token});  // under an older token: see Retoken
     return read_outbox("");  // while serving: the store waits for Redis before it answers again
   }
   for (const OutboxEntry& entry : page->entries) {
@@ -875,7 +892,8 @@ void ShardActor::timers_read(TimersRead& message) {
       hydrating_ = false;
       return apply(Hydrated{page.ok(), page.ok() && page->fenced});
     }
-    return;  // the horizon stays: read again at the next tick
+    if (timers_again_at_ == 0) timers_again_at_ = boot_ms() + 1000;
+    return;  // the horizon stays
   }
   std::int64_t horizon = message.until_ms;
   if (page->timers.size() >= timers_page) horizon = page->timers.back().due_ms - 1;
@@ -1019,7 +1037,13 @@ void ShardActor::tick() {
   const bool refill = shard_.state == ShardState::owned && !hydrating_ && timers_reading_ == 0 &&
                       timers_.horizon() != 0 &&
                       host_.standing.cluster_now() > timers_.horizon() - timer_refill_ms;
-  if (refill) read_timers();
+  const bool again = timers_again_at_ != 0 && now >= timers_again_at_;
+  if (again && shard_.state == ShardState::owned && !hydrating_) {
+    timers_again_at_ = 0;
+    read_timers();
+  } else if (refill) {
+    read_timers();
+  }
   settle();
 }
 
@@ -1041,6 +1065,7 @@ void ShardActor::arm() {
     }
     const std::int64_t offset = host_.standing.cluster_offset_ms.load(std::memory_order_relaxed);
     if (const auto due = timers_.next_due()) by(*due - offset);
+    if (timers_again_at_ != 0) by(timers_again_at_);
     if (timers_.horizon() != 0)
       by(std::max(timers_.horizon() - timer_refill_ms - offset, now + 1000));
   }

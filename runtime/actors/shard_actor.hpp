@@ -156,6 +156,7 @@ class ShardActor final : public caf::event_based_actor {
   std::uint64_t timers_number_ = 0, timers_reading_ = 0;  // the reading under way; 0: none
   std::int64_t trimmed_at_ = 0;
   TimerTable timers_;
+  std::int64_t timers_again_at_ = 0;  // a late copy of a commit may have set some; 0: none
 
   std::int64_t armed_at_ = 0;
   std::int64_t sweep_at_ = 0;

@@ -81,7 +81,8 @@ void Router::ask(Ask ask, Answered answered) {
   if (!envelope.ok()) return answered(std::move(envelope).error());
   if (pending_count_.fetch_add(1) >= options_.limits.pending) {
     pending_count_.fetch_sub(1);
-    return answered(Error{Code::overloaded,
+    // Of an id from outside an earlier call may have been applied: nothing is refused for certain.
+    return answered(Error{outside ? Code::unknown : Code::overloaded,
                           std::to_string(options_.limits.pending) +
                               " asks of this process wait already (ask.pending)",
                           std::chrono::milliseconds(100)});

@@ -503,6 +503,33 @@ TEST_CASE("the outbox keeps its order, is read in pages and trimmed up to and in
   });
 }
 
+TEST_CASE("a commit of a timer's turn needs the timer to be stored as it fired") {
+  on_both([](Stores& stores) {
+    const OwnerToken token = claim(stores, shard, node(1));
+    const std::string name = "e|account/alice|t";
+    Commit set = commit_of(shard, token, "alice", "", "1.aa", "s");
+    set.timers = {{name, 5000, "m"}};
+    commit(stores, set);
+    Commit early = commit_of(shard, token, "alice", "1.aa", "2.bb", "x");
+    early.fired = {{name, 4999}};
+    early.timers = {{name, std::nullopt, ""}};
+    early.outbox = {"tell"};
+    const Committed refused = commit(stores, early);
+    CHECK(refused.outcome == Committed::Outcome::timer_gone);
+    CHECK(refused.timer == name);
+    CHECK(timers(stores, shard, token, 9999).timers.size() == 1);
+    CHECK(outbox(stores, shard, token).entries.empty());
+    Commit shot = early;
+    shot.fired = {{name, 5000}};
+    CHECK(commit(stores, shot).outcome == Committed::Outcome::ok);
+    CHECK(timers(stores, shard, token, 9999).timers.empty());
+    CHECK(commit(stores, shot).outcome == Committed::Outcome::already);
+    Commit again = commit_of(shard, token, "alice", "2.bb", "3.cc", "y");
+    again.fired = shot.fired;
+    CHECK(commit(stores, again).outcome == Committed::Outcome::timer_gone);
+  });
+}
+
 TEST_CASE("timers are read in due order, replaced by name and cancelled") {
   on_both([](Stores& stores) {
     const OwnerToken token = claim(stores, shard, node(1));

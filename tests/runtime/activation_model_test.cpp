@@ -141,6 +141,7 @@ class Life final : public ActivationHost {
   }
   void timers_written(std::vector<TimerWrite>) override {}
   void timer_failed(const Envelope&, const Error&) override {}
+  void timers_unsure(std::vector<std::string>) override {}
   void ask(Ask ask, std::uint64_t number) override {
     expect(!commit_out_, "an ask left although earlier turns are not committed");
     const std::int64_t serial = decode<Give>(ask.payload).value().cents;

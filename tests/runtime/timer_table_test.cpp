@@ -194,6 +194,21 @@ TEST_CASE("a timer that is not under way is not hurried by a lost shot") {
   CHECK(table.next_due() == 900);
 }
 
+TEST_CASE("a timer whose fate is not known waits until the store shows it") {
+  TimerTable table;
+  table.load({{"t", 100, "m"}, {"u", 100, "m"}}, 1000);
+  REQUIRE(table.due(100).size() == 2);
+  table.forget("t");
+  table.lost("t", 100);
+  CHECK(table.due(5000).empty());
+  table.reading();
+  table.load({{"t", 100, "m"}, {"u", 100, "m"}}, 1000);  // u is under way: not again
+  const std::vector<TimerEntry> fired = table.due(5000);
+  REQUIRE(fired.size() == 1);
+  CHECK(fired[0].member == "t");
+  table.forget("nobody");
+}
+
 TEST_CASE("a cleared table knows nothing") {
   TimerTable table;
   table.load({entry("one", 100)}, 1000);

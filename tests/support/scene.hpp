@@ -108,6 +108,18 @@ class Scene final : public ActivationHost {
     envelope.reply_to = Incarnation{9, 9};
     return arrive(std::move(envelope));
   }
+  /// The store has had this timer since before the activation.
+  void plant_timer(const std::string& name, std::int64_t due) {
+    Commit commit;
+    commit.shard = shard;
+    commit.token = token;
+    commit.entity = EntityId{"account", "who sets " + name};
+    commit.next = "1.1";
+    commit.timers = {{timer_member(entity, name), due, ""}};
+    stores.state().commit(commit, [](Result<Committed> answer) {
+      REQUIRE(answer->outcome == Committed::Outcome::ok);
+    });
+  }
   /// The timer `name` fires, as the shard would have it.
   void fire(const std::string& name, const Act& message, std::int64_t due) {
     Envelope envelope;
@@ -263,6 +275,9 @@ class Scene final : public ActivationHost {
   void timer_failed(const Envelope& timer, const Error& error) override {
     failed_timers.emplace_back(timer.timer, error.code);
   }
+  void timers_unsure(std::vector<std::string> members) override {
+    for (std::string& member : members) unsure_timers.push_back(std::move(member));
+  }
   void ask(Ask ask, std::uint64_t number) override { asks.emplace_back(std::move(ask), number); }
   void fenced(OwnerToken used) override { fences.push_back(used); }
   void wake_at(std::int64_t at_ms) override {  // as the entity's actor: one alarm, the earliest
@@ -287,6 +302,7 @@ class Scene final : public ActivationHost {
   bool ids_known = false;
   std::vector<TimerWrite> timers;
   std::vector<std::pair<std::string, Code>> failed_timers;
+  std::vector<std::string> unsure_timers;
   std::vector<std::pair<Ask, std::uint64_t>> asks;
   std::vector<OwnerToken> fences;
   std::vector<Error> troubles;
