@@ -1,0 +1,225 @@
+#include "cluster.hpp"
+
+#include <catga/entities/operation.hpp>
+#include <catga/runtime/standing.hpp>
+
+#include "faults.hpp"
+#include "load.hpp"
+#include "node.hpp"
+#include "oracle.hpp"
+
+#include <algorithm>
+#include <thread>
+
+namespace catga::sim {
+
+namespace {
+
+constexpr Moment converge_within = 30 * second;
+
+/// Everything of one run, in the order in which it may go.
+class Run {
+ public:
+  Run(const RunOptions& options, Log& log)
+      : options_(options),
+        world_(options.seed),
+        plan_(prepare()),
+        oracle_(world_, rules()),
+        redis_(world_, oracle_, plan_.redis, options.planted),
+        bus_(world_, plan_.bus),
+        scenery_{world_, plan_, bus_, redis_, options.planted, log} {
+    oracle_.watch(redis_);
+    world_.say("plan", plan_.text());
+    for (unsigned i = 0; i < plan_.nodes + plan_.spares; ++i)
+      nodes_.push_back(std::make_unique<Node>(scenery_, "node" + std::to_string(i)));
+    for (unsigned i = 0; i < plan_.clients; ++i)
+      callers_.push_back(std::make_unique<Caller>(scenery_, "client" + std::to_string(i)));
+  }
+
+  void go() {
+    Load load(scenery_, oracle_, nodes_, callers_);
+    Faults faults(scenery_, nodes_, callers_);
+    for (unsigned i = 0; i < plan_.nodes; ++i) {
+      Node* node = nodes_[i].get();
+      world_.after(world_.dice.between(0, 50 * ms), [node] { node->start(); });
+    }
+    for (const auto& caller : callers_) caller->start();
+    const Moment begins = plan_.calm ? 5 * second : world_.dice.between(0, 2 * second);
+    world_.after(begins, [&load] { load.start(); });
+    world_.after(begins, [&faults] { faults.start(); });
+    pass(begins + plan_.lasts);
+    const bool converges = options_.mode == Mode::converge || plan_.calm;
+    if (converges && !world_.failed()) converge(load, faults);
+    bury();
+  }
+
+  RunReport report() {
+    RunReport report;
+    report.seed = options_.seed;
+    report.failure = world_.failure;
+    report.plan = plan_.text();
+    report.trace = std::move(world_.lines);
+    report.cluster_seconds = static_cast<double>(world_.now()) / second;
+    report.happenings = world_.happenings;
+    report.commits = oracle_.commits;
+    report.answers = oracle_.answers;
+    report.good_answers = oracle_.good_answers;
+    report.handlers = oracle_.handlers;
+    report.failovers = oracle_.failovers;
+    report.digest = world_.digest;
+    return report;
+  }
+
+  World& world() { return world_; }
+
+ private:
+  Plan prepare() {
+    world_.tracing = options_.trace;
+    return plan_of(world_.dice, options_.circumstances);
+  }
+
+  Oracle::Rules rules() const {
+    Oracle::Rules rules;
+    rules.shards = plan_.config.cluster.shards;
+    rules.replicated = plan_.redis.wait;
+    rules.calm = plan_.calm;
+    rules.session = plan_.config.membership.session_ttl.count() * ms;
+    rules.messages_repeat = plan_.bus.duplicate > 0;
+    rules.reads_linearizable = rules.failovers_noticed = rules.timers_once = options_.strict;
+    // A machine that is 10 % fast and long without Redis is as wrong as one whose Redis jumped.
+    rules.redis_time_jumps = plan_.drifting || std::find(plan_.faults.begin(), plan_.faults.end(),
+                                                         Fault::redis_clock) != plan_.faults.end();
+    return rules;
+  }
+
+  void pass(Moment until) {
+    while (!world_.failed() && world_.step(until)) {
+    }
+  }
+
+  void converge(Load& load, Faults& faults) {
+    load.stop();
+    faults.stop();
+    world_.say("fate", "all heals");
+    for (const auto& node : nodes_) {
+      if (node->wanted() && !node->alive()) node->start();
+    }
+    const bool any =
+        std::any_of(nodes_.begin(), nodes_.end(), [](const auto& node) { return node->wanted(); });
+    if (!any) nodes_.front()->start();
+    Moment healed = world_.now();
+    const Moment patience =
+        converge_within + plan_.config.ask.timeout.count() * ms;  // a caller may wait so long
+    std::string wrong;
+    while (!world_.failed() && world_.now() < healed + patience) {
+      pass(world_.now() + 100 * ms);
+      for (const auto& node : nodes_) {  // a name with strikes is kept from taking part
+        if (node->alive() && node->membership()->warm_until > node->boot_ms())
+          healed = world_.now();
+      }
+      wrong = not_converged(load);
+      if (wrong.empty()) return;
+    }
+    if (!world_.failed())
+      world_.fail("I14: " + text_of_moment(world_.now() - healed) +
+                  " ms after everything healed, " + wrong);
+  }
+
+  /// What keeps the cluster from rest; "" if nothing.
+  std::string not_converged(const Load& load) {
+    if (load.open() != 0)
+      return std::to_string(load.open()) +
+             " asks have no answer, the oldest: " + load.oldest_open();
+    std::optional<MembershipView> view;
+    redis_.data().members().read_view([&view](Result<MembershipView> read) { view = *read; });
+    std::size_t expected = 0;
+    for (const auto& node : nodes_) {
+      if (!node->alive()) continue;
+      if (node->leaving()) return node->name + " is still leaving" + node->plight();
+      ++expected;
+      if (!node->up()) return node->name + " is not UP" + node->plight();
+    }
+    if (view->members.size() != expected)
+      return "the table has " + std::to_string(view->members.size()) + " members, but " +
+             std::to_string(expected) + " run";
+    const Placement placement(*view, plan_.config.cluster.shards);
+    std::map<Incarnation, std::uint32_t> shares;
+    for (std::uint32_t s = 0; s < plan_.config.cluster.shards; ++s) {
+      const ShardId shard{s};
+      ++shares[placement.target(shard)];
+      OwnerRecord record;
+      redis_.data().owners().read(shard, [&record](Result<OwnerRecord> read) { record = *read; });
+      if (record.owner() != placement.target(shard))
+        return "shard " + std::to_string(s) + " is not owned by its target";
+      if (oracle_.failovers != 0 && !options_.strict) continue;
+      const auto [tells, timers] = redis_.data().outputs(shard);
+      if (tells != 0)
+        return "shard " + std::to_string(s) + " has " + std::to_string(tells) +
+               " entries in its outbox";
+      const std::optional<std::int64_t> due = redis_.data().first_timer(shard);
+      if (options_.strict && due && *due < redis_.time_ms() - 1000)
+        return "shard " + std::to_string(s) + " has " + std::to_string(timers) +
+               " timers, one of them due for " + std::to_string(redis_.time_ms() - *due) + " ms";
+    }
+    for (const auto& node : nodes_) {
+      if (!node->alive()) continue;
+      const actors::Host& host = *node->host();
+      const std::uint32_t share = shares[node->incarnation()];
+      if (host.incoming != 0 || host.held != share || host.serving != share)
+        return node->name + " should serve " + std::to_string(share) + " shards; it holds " +
+               std::to_string(host.held) + " and serves " + std::to_string(host.serving);
+      if (host.buffered_bytes != 0) return node->name + " still holds messages back";
+    }
+    return oracle_.missing();
+  }
+
+  void bury() {
+    world_.clear();
+    redis_.clear();
+    for (const auto& caller : callers_) caller->close();
+    for (const auto& node : nodes_) node->bury();
+    world_.clear();
+  }
+
+  const RunOptions options_;
+  World world_;
+  const Plan plan_;
+  Oracle oracle_;
+  Redis redis_;
+  Bus bus_;
+  const Scenery scenery_;
+  std::vector<std::unique_ptr<Node>> nodes_;
+  std::vector<std::unique_ptr<Caller>> callers_;
+};
+
+}  // namespace
+
+struct SharedLog::Private {
+  explicit Private(const Config::Log& settings) : log(settings, "sim", "-") {}
+  Log log;
+};
+
+SharedLog::SharedLog(const std::string& level) {
+  Config::Log settings;
+  settings.level = level;
+  settings.format = "text";
+  private_ = std::make_unique<Private>(settings);
+}
+SharedLog::~SharedLog() = default;
+Log& SharedLog::log() { return private_->log; }
+
+RunReport run_here(const RunOptions& options, SharedLog& log) {
+  const PretendedChance chance(options.seed);
+  Run one(options, log.log());
+  const PretendedTime time([&one] { return one.world().clock_ms(); });
+  one.go();
+  return one.report();
+}
+
+RunReport run(const RunOptions& options, SharedLog& log) {
+  RunReport report;
+  std::thread([&] { report = run_here(options, log); }).join();
+  return report;
+}
+
+}  // namespace catga::sim

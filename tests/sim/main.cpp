@@ -1,0 +1,205 @@
+// simulate: runs seeds, prints what fails.
+#include "cluster.hpp"
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+namespace {
+
+using namespace catga::sim;
+
+constexpr const char* usage =
+    "usage: simulate [--seeds N] [--first K] [--mode safety|converge|both] [--break NAME]\n"
+    "                [--trace] [--list] [--check-breaks] [--same] [--loose] [--log LEVEL]\n"
+    "  --seeds N        how many seeds to run (default 100)\n"
+    "  --first K        the first of them (default 1)\n"
+    "  --mode M         safety: faults never stop; converge: they stop, all must come to rest;\n"
+    "                   both: even seeds in one mode, odd ones in the other (default)\n"
+    "  --break NAME     plants a bug; exits with 0 if a seed finds it\n"
+    "  --list           names the bugs that can be planted\n"
+    "  --check-breaks   plants each in turn; each must be found within --seeds (default 2000)\n"
+    "  --trace          prints what happened, of failed seeds too\n"
+    "  --same           runs each seed twice: both runs must be the same\n"
+    "  --loose    does not check that queries are linearizable\n"
+    "  --keep-going     does not stop after 10 failures\n"
+    "  --log LEVEL      also prints the log of the nodes\n";
+
+struct Options {
+  std::uint64_t seeds = 100, first = 1;
+  bool seeds_given = false;
+  int mode = 2;
+  Break planted = Break::none;
+  bool trace = false, list = false, check_breaks = false, same = false, loose = false;
+  bool keep_going = false, quiet = false;
+  std::string log = "off";
+};
+
+Mode mode_of(const Options& options, std::uint64_t seed) {
+  if (options.mode == 0) return Mode::safety;
+  if (options.mode == 1) return Mode::converge;
+  return seed % 2 == 0 ? Mode::safety : Mode::converge;
+}
+
+void print(const RunReport& report, Mode mode, bool trace) {
+  std::printf("\nseed %llu (%s): %s\n  %s\n", static_cast<unsigned long long>(report.seed),
+              mode == Mode::safety ? "safety" : "converge", report.failure.c_str(),
+              report.plan.c_str());
+  std::fflush(stdout);
+  if (!trace) return;
+  for (const std::string& line : report.trace) std::printf("%s\n", line.c_str());
+  std::fflush(stdout);
+}
+
+/// Where two traces part, for people.
+std::string first_difference(const std::vector<std::string>& one,
+                             const std::vector<std::string>& other) {
+  for (std::size_t i = 0; i < one.size() && i < other.size(); ++i) {
+    if (one[i] == other[i]) continue;
+    std::string text = ":";
+    for (std::size_t k = i < 12 ? 0 : i - 12; k < i; ++k) text += "\n  " + one[k];
+    return text + "\n1 " + one[i] + "\n2 " + other[i];
+  }
+  return "";
+}
+
+struct Sum {
+  double cluster_seconds = 0;
+  std::uint64_t runs = 0, failures = 0, commits = 0, answers = 0, good = 0, happenings = 0;
+  std::uint64_t failovers = 0;
+  std::string first;  ///< of the failures
+};
+
+/// Runs the seeds; stops at the first failure if `one_is_enough`.
+Sum run_all(const Options& options, Break planted, bool one_is_enough, SharedLog& log) {
+  Sum sum;
+  for (std::uint64_t seed = options.first; seed < options.first + options.seeds; ++seed) {
+    RunOptions run_options;
+    run_options.seed = seed;
+    run_options.mode = mode_of(options, seed);
+    run_options.planted = run_options.circumstances = planted;
+    run_options.trace = options.trace;
+    run_options.strict = !options.loose;
+    RunReport report = run(run_options, log);
+    if (options.same) {
+      const RunReport again = run(run_options, log);
+      if (again.digest != report.digest || again.happenings != report.happenings ||
+          again.trace != report.trace)
+        report.failure += " (and the second run of this seed was another one" +
+                          first_difference(report.trace, again.trace) + ")";
+    }
+    ++sum.runs;
+    sum.cluster_seconds += report.cluster_seconds;
+    sum.commits += report.commits;
+    sum.answers += report.answers;
+    sum.good += report.good_answers;
+    sum.happenings += report.happenings;
+    sum.failovers += report.failovers;
+    if (report.failure.empty()) {
+      if (options.trace && options.seeds == 1) print(report, run_options.mode, true);
+      continue;
+    }
+    if (planted != Break::none) {  // found only if the seed passes without the bug
+      RunOptions sound = run_options;
+      sound.planted = Break::none;
+      if (!run(sound, log).failure.empty()) continue;
+    }
+    if (sum.failures++ == 0) sum.first = report.failure;
+    if (!options.quiet) print(report, run_options.mode, options.trace);
+    if (one_is_enough || (sum.failures >= 10 && !options.keep_going)) break;
+  }
+  return sum;
+}
+
+int check_breaks(Options options, SharedLog& log) {
+  if (!options.seeds_given) options.seeds = 2000;
+  options.quiet = true;
+  int missed = 0;
+  for (const BreakInfo& info : all_breaks()) {
+    const auto began = std::chrono::steady_clock::now();
+    const Sum sum = run_all(options, info.what, true, log);
+    const double took =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+    const bool found = sum.failures != 0;
+    missed += found ? 0 : 1;
+    std::printf("%-24s %s after %llu seeds, %.1f s  %s\n", std::string(info.name).c_str(),
+                found ? "found" : "MISSED", static_cast<unsigned long long>(sum.runs), took,
+                sum.first.c_str());
+    std::fflush(stdout);
+  }
+  return missed == 0 ? 0 : 1;
+}
+
+bool read(int argc, char** argv, Options& options) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = argv[i];
+    const auto value = [&]() -> const char* { return i + 1 < argc ? argv[++i] : nullptr; };
+    if (word == "--trace")
+      options.trace = true;
+    else if (word == "--list")
+      options.list = true;
+    else if (word == "--check-breaks")
+      options.check_breaks = true;
+    else if (word == "--same")
+      options.same = true;
+    else if (word == "--loose")
+      options.loose = true;
+    else if (word == "--keep-going")
+      options.keep_going = true;
+    else {
+      const char* given = value();
+      if (given == nullptr) return false;
+      if (word == "--seeds")
+        options.seeds = std::strtoull(given, nullptr, 10), options.seeds_given = true;
+      else if (word == "--first")
+        options.first = std::strtoull(given, nullptr, 10);
+      else if (word == "--log")
+        options.log = given;
+      else if (word == "--mode") {
+        const std::string_view mode = given;
+        options.mode = mode == "safety" ? 0 : mode == "converge" ? 1 : 2;
+      } else if (word == "--break") {
+        const auto planted = break_of(given);
+        if (!planted) return false;
+        options.planted = *planted;
+      } else {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  if (!read(argc, argv, options)) {
+    std::fputs(usage, stderr);
+    return 2;
+  }
+  if (options.list) {
+    for (const BreakInfo& info : all_breaks())
+      std::printf("%-26s %s\n", std::string(info.name).c_str(), std::string(info.about).c_str());
+    return 0;
+  }
+  SharedLog log(options.log);
+  if (options.check_breaks) return check_breaks(options, log);
+  const auto began = std::chrono::steady_clock::now();
+  const Sum sum = run_all(options, options.planted, options.planted != Break::none, log);
+  const double took =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  std::printf(
+      "%llu seeds, %llu failed; %.1f seeds/s, %.0f cluster-seconds/s; %llu commits, "
+      "%llu answers (%llu good), %llu failovers, %llu happenings\n",
+      static_cast<unsigned long long>(sum.runs), static_cast<unsigned long long>(sum.failures),
+      static_cast<double>(sum.runs) / took, sum.cluster_seconds / took,
+      static_cast<unsigned long long>(sum.commits), static_cast<unsigned long long>(sum.answers),
+      static_cast<unsigned long long>(sum.good), static_cast<unsigned long long>(sum.failovers),
+      static_cast<unsigned long long>(sum.happenings));
+  if (options.planted != Break::none) return sum.failures != 0 ? 0 : 1;
+  return sum.failures == 0 ? 0 : 1;
+}

@@ -1,0 +1,170 @@
+// Redis as the nodes see it: one history, requests that run late or never, failovers that cut off
+// its end. What the scripts do is done by their twins in persistence/memory.
+#pragma once
+#include <catga/persistence/memory/memory_stores.hpp>
+#include <catga/persistence/stores.hpp>
+
+#include "breaks.hpp"
+#include "oracle.hpp"
+#include "world.hpp"
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace catga::sim {
+
+struct RedisManners {
+  Moment least = 100, most = 2 * ms;          ///< of one way
+  std::int64_t command_timeout = 2000;        ///< ms, as redis.command_timeout
+  std::int64_t connect_timeout = 1000;        ///< ms
+  std::size_t pending = 10'000, batch = 128;  ///< as commit.pending, commit.batch
+  unsigned connections = 2;
+  bool failovers = false;      ///< keep a replica
+  Moment lag = 100 * ms;       ///< of the replica, at most
+  bool wait = false;           ///< answers to writes wait for it
+  double silent_loss = 0.001;  ///< of a connection, per trip
+};
+
+/// One request. Runs on any copy of the data; what it gives back answers the caller.
+struct Request {
+  /// `observed`: on the primary; the oracle looks on.
+  std::function<Happening(MemoryStores& data, bool observed)> run;
+  std::function<void(const Error&)> refuse;
+  bool changes = false;  ///< goes to the replica
+  bool waits = false;    ///< wants WAIT
+  bool commit = false;   ///< refused when memory is full
+};
+using RequestHandle = std::shared_ptr<Request>;
+
+class Pipe;
+
+class Redis final : public StoreEyes {
+ public:
+  Redis(World& world, Oracle& oracle, RedisManners manners, Break planted);
+
+  // ---- faults ----
+  void stop();               ///< connections break, new ones are refused
+  void stall(Moment until);  ///< nothing is answered; what came runs afterwards
+  void start();
+  void failover();
+  void jump_clock(std::int64_t ms_more) { clock_jump_ += ms_more; }
+  void cut_off(const Machine& machine, bool off);
+  void break_connections(const Machine& machine);
+  void memory_full(bool full) { full_ = full; }
+  void disk_full(bool full) { misconf_ = full; }
+  void heal();
+  void clear();  ///< at the end of the run: forgets all requests
+
+  bool reachable(const Machine& machine) const {
+    return up_ && !unreachable_.contains(machine.name);
+  }
+  std::int64_t time_ms() const;
+  const std::string& run_id() const { return run_id_; }
+  MemoryStores& data() { return primary_; }
+
+  // ---- StoreEyes ----
+  std::string state_of(ShardId shard, const EntityId& entity) const override;
+  bool is_member(Incarnation node) const override;
+
+  World& world;
+  Oracle& oracle;
+  const RedisManners manners;
+  const Break planted;
+
+ private:
+  friend class Pipe;
+  /// A trip of requests arrives; `answer` gets the answers, in order, each when it may leave.
+  /// Connections break; of one machine, or of all.
+  void break_all(const Machine* of);
+  void arrive(std::vector<RequestHandle> trip, std::function<void(std::vector<Happening>)> answer);
+  void keep_for_replica(const RequestHandle& request);
+  void replicate();
+
+  std::int64_t run_at_ = 0;  // what the twins see as TIME
+  MemoryStores primary_, replica_;
+  struct Logged {
+    std::int64_t time_ms;
+    Moment replicated;
+    RequestHandle request;
+  };
+  std::deque<Logged> log_;  // not yet on the replica
+  Moment last_replicated_ = 0;
+  bool up_ = true, full_ = false, misconf_ = false;
+  Moment stalled_until_ = 0;
+  std::vector<Happening> stalled_;
+  std::int64_t clock_jump_ = 0;
+  std::set<std::string> unreachable_;
+  std::vector<Pipe*> pipes_;
+  std::string run_id_ = "1";
+};
+
+/// One pipeline of one process, as persistence/redis/pipeline: one trip under way, the rest waits.
+class Pipe {
+ public:
+  Pipe(Redis& redis, Machine& machine);
+  ~Pipe();
+  void submit(RequestHandle request);
+
+  /// Connected to the primary of this name; before anything is sent there.
+  std::function<void(const std::string& run_id)> on_primary;
+
+ private:
+  friend class Redis;
+  struct Waiting {
+    RequestHandle request;
+    std::int64_t since_ms;
+  };
+  void depart();
+  void lost(const Error& why);
+  void connect();
+  void attempt();
+  void expire();
+
+  bool alive() const { return machine_.life() == life_; }
+
+  Redis& redis_;
+  Machine& machine_;
+  const std::uint64_t life_;
+  std::deque<Waiting> waiting_;
+  std::vector<RequestHandle> under_way_;
+  bool departing_ = false;
+  bool connected_ = false, connecting_ = false;
+  unsigned failures_ = 0;
+  std::int64_t lost_at_ = 0;
+  std::uint64_t generation_ = 0;  // of the connection
+  std::uint64_t trip_ = 0;
+};
+
+/// The stores of one process: what RedisStores is to a node.
+class SimStores final : public Stores {
+ public:
+  SimStores(Redis& redis, Machine& machine);
+  ~SimStores() override;
+  OwnerStore& owners() override;
+  MemberStore& members() override;
+  StateStore& state() override;
+
+  void watch_primary(const std::function<void(const std::string& run_id)>& on_primary);
+
+  /// Shards with a compare-and-set that has no definite answer yet.
+  std::set<ShardId> open_exchanges;
+  /// All incarnations this process had: its transfers are its own.
+  std::set<Incarnation> lives;
+  /// Shards this process was ever named the owner of, as far as it heard.
+  std::set<ShardId> ever_named;
+
+ private:
+  struct Owners;
+  struct Members;
+  struct State;
+  std::unique_ptr<Owners> owners_;
+  std::unique_ptr<Members> members_;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace catga::sim
