@@ -690,6 +690,20 @@ bool MemoryStores::has_member(Incarnation node) const {
   return private_->table.contains(node);
 }
 
+bool MemoryStores::revive(Incarnation node, std::int64_t session_ms) {
+  const std::lock_guard lock(private_->mutex);
+  Private& data = *private_;
+  const auto gone = data.ended.find(node);
+  if (gone == data.ended.end() || data.find(gone->second.name, std::nullopt) != nullptr)
+    return false;
+  const std::int64_t now = data.pretended ? *data.pretended : data.now_ms();
+  data.table[node] = Member{node, MemberState::up, gone->second.name, 1, "-", "-", now};
+  data.sessions[node] = {now + session_ms};
+  data.ended.erase(gone);
+  data.bump(now);
+  return true;
+}
+
 void MemoryStores::pretend(std::optional<std::int64_t> now_ms) {
   const std::lock_guard lock(private_->mutex);
   private_->pretended = now_ms;

@@ -37,6 +37,8 @@ class MemoryStores final : public Stores {
   std::pair<std::size_t, std::size_t> outputs(ShardId shard) const;
   std::optional<std::int64_t> first_timer(ShardId shard) const;  ///< when the first one is due
   bool has_member(Incarnation node) const;
+  /// A planted bug: an ended incarnation is a member again, unless its name has another holder.
+  bool revive(Incarnation node, std::int64_t session_ms);
   /// Calls made within `call` see this time.
   template <class Call>
   auto at_time(std::int64_t now_ms, Call call) {

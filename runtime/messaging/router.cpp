@@ -335,7 +335,8 @@ void Router::answer(const Envelope& envelope, Result<std::string> answer, Epoch 
     reply.owner = self();
   }
   if (envelope.reply_to == options_.process) return replied(reply);
-  if (carrier_ != nullptr) (void)carrier_->push(envelope.reply_to, reply);  // full: the caller repeats
+  if (carrier_ != nullptr)
+    (void)carrier_->push(envelope.reply_to, reply);  // full: the caller repeats
 }
 
 bool Router::send(Incarnation to, const Envelope& envelope) {

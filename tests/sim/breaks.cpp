@@ -17,6 +17,8 @@ const std::vector<BreakInfo>& all_breaks() {
       {Break::no_compare, "no-compare", "owner records are set, not compared and set"},
       {Break::no_rv_check, "no-rv-check",
        "a claimer does not see which view the record's writer had"},
+      {Break::revived_session, "revived-session",
+       "RENEW makes an ended session anew, and its member with it"},
       {Break::no_audit, "no-audit", "owner records are not read again by the clock"},
       {Break::no_drain, "no-drain", "a shard is transferred while commits are under way"},
       {Break::deadline_ignored, "deadline-ignored", "handlers run whatever the session's deadline"},

@@ -17,6 +17,7 @@ enum class Break {
   failover_unnoticed,
   no_compare,
   no_rv_check,
+  revived_session,
   no_audit,
   no_drain,
   deadline_ignored,

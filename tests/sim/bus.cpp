@@ -205,6 +205,10 @@ Status SimCarrier::push(Incarnation to, const wire::Record& record, std::uint64_
     wire::Handover empty = *handover;
     empty.envelopes.clear();
     wire::append(lane.bytes, empty);
+  } else if (handover != nullptr && wording == Wording::earlier) {
+    wire::Handover plain = *handover;
+    plain.quiet = false;
+    wire::append(lane.bytes, plain);
   } else {
     wire::append(lane.bytes, record);
   }
@@ -231,6 +235,7 @@ void SimCarrier::send(Incarnation to) {
   lane.queued = false;
   if (lane.bytes.empty()) return;
   std::string bytes = std::exchange(lane.bytes, {});
+  if (wording == Wording::later) bytes.append("\xc8\x03\0\0\0new", 8);
   std::vector<std::uint64_t> asks = std::exchange(lane.asks, {});
   if (!to) return void(port_->broadcast(std::move(bytes)));
   const std::uint64_t batch = next_batch_++;

@@ -98,8 +98,13 @@ class Bus {
 };
 
 /// What waits for one node goes as one message, as in runtime/messaging/lanes.
+/// A program of an earlier version leaves out what was added since; one of a later version says
+/// more than others know.
+enum class Wording { ours, earlier, later };
+
 class SimCarrier final : public Carrier {
  public:
+  Wording wording = Wording::ours;
   struct Limits {
     std::size_t lane_bytes = 8 << 20;
     Moment gather = 0;  ///< how long a batch may wait for company

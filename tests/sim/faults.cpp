@@ -85,6 +85,21 @@ void Faults::happen(Fault fault) {
       later(dice.skewed(second, 15 * second), [node] { node->start(); });
       return;
     }
+    case Fault::rolling: {
+      say("begins to replace all nodes, one after the other");
+      Moment at = 0;
+      for (const auto& node : nodes_) {
+        later(at, [this, one = node.get()] {
+          if (one->up() && running() >= 2) one->leave();
+        });
+        at += dice.between(second, 3 * second);
+        later(at, [one = node.get()] {
+          if (!one->alive()) one->start();
+        });
+        at += dice.between(100 * ms, second);
+      }
+      return;
+    }
     case Fault::join: {
       for (const auto& node : nodes_) {
         if (node->wanted() || node->alive()) continue;

@@ -196,8 +196,16 @@ void Member::tick_at() {
   });
 }
 
-void Member::carry_out(const Send& send) { (void)port_.publish(send.to, encode(send.frame), 1); }
-void Member::carry_out(const Publish& publish) { (void)port_.broadcast(encode(publish.frame)); }
+std::string Member::worded(membership::Frame frame) const {
+  if (wording == Wording::earlier) {
+    frame.load = 0;
+    frame.primary.clear();
+  }
+  return encode(frame);
+}
+
+void Member::carry_out(const Send& send) { (void)port_.publish(send.to, worded(send.frame), 1); }
+void Member::carry_out(const Publish& publish) { (void)port_.broadcast(worded(publish.frame)); }
 
 void Member::carry_out(const AskJoin& ask) {
   Join join;

@@ -31,6 +31,8 @@ class Member final {
   Member(Machine& machine, const Plan& plan, Break planted, Bus::Port& port, MemberStore& store,
          NodeStanding& standing, Listener listener);
 
+  Wording wording = Wording::ours;
+
   void start(Incarnation first);
   void leave() { feed(membership::Leave{}); }
   void gone() { feed(membership::Gone{}); }
@@ -43,6 +45,7 @@ class Member final {
 
  private:
   void feed(membership::Event event);
+  std::string worded(membership::Frame frame) const;
   void tick_at();
   void connected(bool up);
 

@@ -82,6 +82,13 @@ void Node::build() {
 
   p.carrier =
       std::make_unique<SimCarrier>(*this, p.traffic, scenery_.planted, scenery_.plan.carrier);
+  if (scenery_.plan.mixed) {
+    wording_ = static_cast<Wording>((static_cast<unsigned>(wording_) + 1 + name.back() % 2) % 3);
+    p.carrier->wording = wording_;
+    say(wording_ == Wording::ours      ? "is of this version"
+        : wording_ == Wording::earlier ? "is of an earlier version"
+                                       : "is of a later version");
+  }
   p.carrier->self = [&p] { return p.self; };
   p.carrier->version = [&p] { return ViewVersion{p.standing.view_version.load()}; };
   p.carrier->undelivered = [&p](Incarnation to, std::vector<std::uint64_t> asks) {
@@ -179,6 +186,7 @@ void Node::build() {
   };
   p.member = std::make_unique<Member>(*this, scenery_.plan, scenery_.planted, *p.heartbeat,
                                       p.member_stores->members(), p.standing, std::move(listener));
+  p.member->wording = wording_;
   const auto met = [&p](const std::string& run_id) { p.member->primary_met(run_id); };
   if (scenery_.planted != Break::failover_unnoticed && scenery_.planted != Break::bare_epochs) {
     p.stores->watch_primary(met);

@@ -106,6 +106,7 @@ class Node final : public Machine, public NodeEyes {
 
   const Scenery scenery_;
   bool wanted_ = false;
+  Wording wording_ = Wording::ours;
   std::unique_ptr<Process> process_;
   std::vector<std::unique_ptr<Process>> graveyard_;
 };

@@ -47,8 +47,9 @@ class Oracle {
     bool failovers_noticed = true;  ///< tells and timers that came back are sent again
     bool calm = false;              ///< nothing goes wrong: then nobody hears that it does
     bool redis_time_jumps = false;
-    bool messages_repeat = false;  ///< then a refusal may be heard twice, and counts for two
-    Moment session = 5 * second;   ///< how long a session lasts
+    bool clocks_stand_still = false;  ///< a freeze that the frozen clock does not see
+    bool messages_repeat = false;     ///< then a refusal may be heard twice, and counts for two
+    Moment session = 5 * second;      ///< how long a session lasts
   };
   Oracle(World& world, Rules rules);
   ~Oracle();

@@ -123,6 +123,8 @@ std::string_view name_of(Fault fault) {
       return "failover";
     case Fault::redis_clock:
       return "redis-clock";
+    case Fault::rolling:
+      return "rolling";
     case Fault::memory_full:
       return "memory-full";
     case Fault::disk_full:
@@ -148,6 +150,7 @@ Plan plan_of(Dice& dice, Break planted) {
   plan.lasts = dice.between(8, 25) * second;
   plan.fault_gap = dice.between(300, 3000) * ms;
   plan.unfair = dice.chance(0.5);
+  plan.mixed = (plan.accounts + plan.nodes) % 4 == 0;
   plan.drifting = dice.chance(0.3);
 
   plan.bus.least = plan.redis.least = dice.between(30, 300);
@@ -169,6 +172,7 @@ Plan plan_of(Dice& dice, Break planted) {
     plan.config.ask.timeout = milliseconds(10'000);
     plan.drifting = false;
     plan.faults = {Fault::leave, Fault::join};
+    if (plan.mixed) plan.faults.push_back(Fault::rolling);
     plan.fault_gap = dice.between(2, 6) * second;
     plan.config.entity.mailbox = plan.config.buffer.shard_messages = 1000;
     plan.config.ask.pending = 10'000;
@@ -189,6 +193,7 @@ Plan plan_of(Dice& dice, Break planted) {
     if (dice.chance(share)) plan.faults.push_back(fault);
   }
   if (plan.faults.empty()) plan.faults = {Fault::crash, Fault::join};
+  if (plan.mixed) plan.faults.push_back(Fault::rolling);
   if (planted == Break::no_nonce) {  // needs a late copy of a commit that was given up meanwhile
     plan.faults = {Fault::redis_drop, Fault::redis_cut, Fault::redis_stall, Fault::disk_full,
                    Fault::memory_full};
@@ -216,6 +221,7 @@ std::string Plan::text() const {
                     " ms, " + std::to_string(lasts / second) + " s";
   if (calm) out += ", calm";
   if (redis.wait) out += ", WAIT";
+  if (mixed) out += ", mixed versions";
   if (bus.duplicate > 0) out += ", NATS repeats and overtakes";
   out += "; faults:";
   for (const Fault fault : faults) out += " " + std::string(name_of(fault));

@@ -33,6 +33,7 @@ enum class Fault {
   redis_down,
   failover,
   redis_clock,
+  rolling,
   memory_full,
   disk_full,
 };
@@ -56,6 +57,7 @@ struct Plan {
   Moment fault_gap = second;   ///< mean
   bool calm = false;           ///< shards move as planned, and nothing else happens
   bool unfair = false;         ///< actors of a node run in any order, not first come first served
+  bool mixed = false;          ///< lives of nodes differ in what their messages say: see Wording
   bool drifting = false;       ///< clocks of machines run 10 % fast or slow
   std::vector<Fault> faults;
 

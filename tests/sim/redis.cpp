@@ -361,6 +361,16 @@ struct SimStores::Members final : MemberStore {
   }
   void renew(Incarnation node, const std::string& telemetry, std::chrono::milliseconds ttl,
              Then<Renewed> then) override {
+    if (redis.planted == Break::revived_session) {
+      return pipe.submit(request_of<Renewed>(
+          std::move(then), true, [node, telemetry, ttl](MemoryStores& data, bool) {
+            const auto ask = [&](auto done) { data.members().renew(node, telemetry, ttl, done); };
+            Result<Renewed> renewed = take<Renewed>(ask);
+            if (renewed && !renewed->alive && data.revive(node, ttl.count()))
+              renewed = take<Renewed>(ask);
+            return renewed;
+          }));
+    }
     call<Renewed>(true, std::move(then), [this, node, telemetry, ttl](auto& data, auto done) {
       data.renew(node, telemetry, ttl, [&](Result<Renewed> renewed) {
         if (redis.world.tracing)
