@@ -6,8 +6,10 @@
 #include <msgpack/parse.hpp>
 #include <msgpack/unpack.hpp>
 
+#include <bit>
 #include <cassert>
 #include <charconv>
+#include <cmath>
 #include <exception>
 
 namespace catga::detail {
@@ -24,6 +26,20 @@ msgpack::packer<StringSink> packer(StringSink& sink) { return msgpack::packer<St
 std::uint32_t count32(std::size_t count) {
   assert(count <= std::numeric_limits<std::uint32_t>::max());
   return static_cast<std::uint32_t>(count);
+}
+
+/// msgpack-c writes a whole number as an integer. Not these: the sign of -0 would be lost, and 2^64
+/// passes its test of the range but does not fit.
+template <class Real>
+bool stays_real(Real value) {
+  return value == Real{0x1p64} || (value == 0 && std::signbit(value));
+}
+
+/// Marker and big-endian IEEE 754, as in https://github.com/msgpack/msgpack/blob/master/spec.md.
+void append_float64(std::string& out, double value) {
+  out += '\xcb';
+  const auto bits = std::bit_cast<std::uint64_t>(value);
+  for (int shift = 56; shift >= 0; shift -= 8) out += static_cast<char>(bits >> shift);
 }
 
 const msgpack::object& object_of(const Value& value) {
@@ -146,10 +162,12 @@ void Writer::whole(std::uint64_t value) {
   packer(sink).pack_uint64(value);
 }
 void Writer::real(float value) {
+  if (stays_real(value)) return append_float64(out_, value);  // exact: a float is a double
   StringSink sink{out_};
   packer(sink).pack_float(value);
 }
 void Writer::real(double value) {
+  if (stays_real(value)) return append_float64(out_, value);
   StringSink sink{out_};
   packer(sink).pack_double(value);
 }

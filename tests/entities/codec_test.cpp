@@ -127,6 +127,20 @@ TEST_CASE("plain numbers, text and Done travel without a struct around them") {
   CHECK(std::isinf(decode<float>(encode(std::numeric_limits<float>::infinity())).value()));
 }
 
+TEST_CASE("a real number keeps its value and its sign, also where an integer would be shorter") {
+  const double two_to_64 = 0x1p64;  // the first that is whole and fits no integer of the format
+  for (const double real : {two_to_64, -two_to_64, 0x1p63, -0x1p63, 1.5, 3.0, 0.0, -0.0}) {
+    CAPTURE(real);
+    const double back = decode<double>(encode(real)).value();
+    CHECK(back == real);
+    CHECK(std::signbit(back) == std::signbit(real));
+    const auto single = static_cast<float>(real);
+    const float single_back = decode<float>(encode(single)).value();
+    CHECK(single_back == single);
+    CHECK(std::signbit(single_back) == std::signbit(single));
+  }
+}
+
 TEST_CASE("a struct travels as a map of its field names, and one without fields as an empty map") {
   CHECK(encode(Line{"ab", 3}) ==
         "\x82\xa7"
