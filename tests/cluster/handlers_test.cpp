@@ -134,7 +134,8 @@ TEST_CASE("more than an entity's mailbox holds is overloaded, with a time to com
   Node node{config};
   node.host<Counter>();
   must(node.start());
-  const Ref<Counter> counter = scene.counter("hot");
+  // Asked from inside the node: over NATS a slow machine ends some in the middle of a repeat, as timeout.
+  const Ref<Counter> counter = node.ref<Counter>("hot");
   auto busy = begin_ask(counter, Busy{1500});
   std::vector<std::future<Result<std::int64_t>>> answers;
   for (int i = 0; i < 100; ++i)
@@ -148,7 +149,7 @@ TEST_CASE("more than an entity's mailbox holds is overloaded, with a time to com
     CHECK(got.error().retry_after > 0ms);
     CHECK(contains(got.error().text, "entity.mailbox"));
   }
-  CHECK(overloaded >= 50);  // on a slow machine some end in the middle of a repeat: timeout
+  CHECK(overloaded >= 85);
   CHECK(must(scene.counter("cool").ask(Add{1})) == 1);
   must(busy.get());
   // What waited with a deadline that passed was not run: nobody would have heard of it.
