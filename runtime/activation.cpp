@@ -112,7 +112,7 @@ bool Activation::passes(Envelope& envelope) {
 /// A turn was suspended, or may have company again: what queued before is treated like what comes from now on.
 void Activation::let_pass() {
   if (!running_ || !running_->suspended) return;
-  std::deque<Envelope> rest;
+  Waitlist<Envelope> rest;
   for (Envelope& envelope : std::exchange(queue_, {})) {
     if (!passes(envelope)) rest.push_back(std::move(envelope));
   }
@@ -606,7 +606,7 @@ void Activation::send_commit() {
   commit.timers = under_way_.timers;
   commit.outbox = under_way_.outbox;
   commit.fired = under_way_.fired;
-  commit_ = std::move(commit);
+  commit_ = std::make_unique<Commit>(std::move(commit));
   maybe_written_ = false;
   refused_since_ = commit_again_at_ = 0;
   refusal_.clear();
@@ -702,7 +702,7 @@ void Activation::run_again(Committed answer) {
   under_way_ = {};
   forming_ = {};
   commit_.reset();
-  std::deque<Envelope> again;
+  Waitlist<Envelope> again;
   std::vector<std::string> unsure;
   if (answer.outcome == Committed::Outcome::timer_gone) unsure.push_back(answer.timer);
   for (Waiting& waiting : held) {
@@ -944,7 +944,7 @@ void Activation::load_failed(const Error& error) {
   if (load_failing_since_ == 0) load_failing_since_ = now;
   // Nothing of these has run, and the caller is better off with a reason now than with a deadline later.
   const bool hopeless = now - load_failing_since_ >= limits_.load_refused_for;
-  std::deque<Envelope> live;
+  Waitlist<Envelope> live;
   for (Envelope& envelope : queue_) {
     if (envelope.kind == MessageClass::timer || (envelope.deadline_ms > now && !hopeless))
       live.push_back(std::move(envelope));

@@ -3,8 +3,11 @@
 #include "catga/entities/operation.hpp"
 #include "catga/runtime/outbox_entry.hpp"
 
+#include <caf/abstract_actor.hpp>
+#include <caf/scheduler/abstract_coordinator.hpp>
 #include <caf/send.hpp>
 
+#include <iterator>
 #include <random>
 
 namespace catga::actors {
@@ -14,108 +17,153 @@ constexpr std::chrono::milliseconds session_retry{
     20};  // how soon to look again whether turns may start
 }
 
-EntityActor::EntityActor(caf::actor_config& config, Host& host, const Kind& kind, EntityStart start)
-    : caf::event_based_actor(config),
-      host_(host),
-      start_(std::move(start)),
-      activation_(*this, kind, host.router, host.limits, start_.shard, start_.entity, start_.token),
-      token_(start_.token) {
+EntityActor::EntityActor(Host& host, const Kind& kind, EntityStart start)
+    : host_(host),
+      shard_(start.shard),
+      serial_(start.serial),
+      shard_actor_(std::move(start.shard_actor)),
+      gate_(std::move(start.gate)),
+      activation_(*this, kind, host.router, host.limits, start.shard, std::move(start.entity),
+                  start.token),
+      token_(start.token) {
   host_.active.fetch_add(1, std::memory_order_relaxed);
-  start_.gauge->last_used_ms.store(boot_ms(), std::memory_order_relaxed);
+  gauge_.last_used_ms.store(boot_ms(), std::memory_order_relaxed);
 }
 
-EntityActor::~EntityActor() { leave_count(); }
+EntityActor::~EntityActor() = default;
 
-/// An ended actor may live on for seconds: as the target of alarms that CAF's clock holds. It is not in memory for that.
-void EntityActor::on_exit() {
-  leave_count();
-  start_.shard_actor = {};  // they hold each other
+// ---- being run -----------------------------------------------------------------------------------------------------
+
+void EntityActor::post(EntityMail mail) {
+  if (mailbox_.put(std::move(mail)) != Put::wakes) return;
+  ref();  // of the worker that will run it
+  host_.scheduler.enqueue(this);
 }
 
-void EntityActor::leave_count() {
-  if (std::exchange(counted_, false)) host_.active.fetch_sub(1, std::memory_order_relaxed);
+caf::resumable::resume_result EntityActor::resume(caf::execution_unit* unit, std::size_t most) {
+  unit_ = unit;
+  for (std::size_t i = 0; i < most; ++i) {
+    std::optional<EntityMail> mail = mailbox_.take();
+    if (!mail) {
+      unit_ = nullptr;
+      if (mailbox_.sleep()) return awaiting_message;
+      unit_ = unit;
+      continue;
+    }
+    try {
+      std::visit([this](auto& message) { take(message); }, *mail);
+    } catch (const std::exception& trouble) {
+      break_off(trouble.what());
+    } catch (...) {
+      break_off("an exception that is no std::exception");
+    }
+    if (left_) {
+      mailbox_.close();
+      mail.reset();
+      end();
+      return done;
+    }
+  }
+  unit_ = nullptr;
+  return resume_later;
 }
 
-caf::actor EntityActor::self_handle() { return caf::actor_cast<caf::actor>(this); }
-
-caf::behavior EntityActor::make_behavior() {
-  return {
-      [this](Deliver& message) {
-        for (Envelope& envelope : *message.envelopes) {
-          received_ += 1;
-          activation_.arrived(std::move(envelope));
-        }
-        start_.gauge->last_used_ms.store(boot_ms(), std::memory_order_relaxed);
-        after_each();
-      },
-      [this](LoadAnswered& message) {
-        if (!message.answer->ok()) store_refused(message.answer->error());
-        activation_.loaded(std::move(*message.answer));
-        after_each();
-      },
-      [this](CommitAnswered& message) {
-        if (!message.answer->ok()) store_refused(message.answer->error());
-        activation_.committed(message.version, message.token, std::move(*message.answer));
-        after_each();
-      },
-      [this](AskAnswered& message) {
-        activation_.asked(message.number, std::move(*message.answer));
-        after_each();
-      },
-      [this](const NewToken& message) {
-        token_ = message.token;
-        activation_.retoken(message.token);
-        after_each();
-      },
-      [this](const Resume&) {
-        draining_ = false;
-        activation_.resume();
-        after_each();
-      },
-      [this](const DrainNow&) {
-        draining_ = true;
-        activation_.drain();
-        after_each();
-      },
-      [this](const DropNow&) {
-        activation_.drop();
-        empty_out();
-      },
-      [this](const LeaveIfIdle&) {
-        if (activation_.idle())
-          send(start_.shard_actor, MayLeave{start_.entity, start_.serial, received_});
-      },
-      [this](const EntityTick& tick) {
-        if (tick.at_ms == 0)
-          retry_armed_ = false;
-        else if (tick.at_ms != wake_at_)
-          return;  // overtaken by an earlier alarm
-        else
-          wake_at_ = 0;
-        activation_.woken();
-        after_each();
-      },
-  };
+void EntityActor::break_off(const char* why) {
+  tell_shard(EntityBroke{entity(), serial_, why});
+  left_ = true;
 }
+
+/// The last thing it does: from now on the node may close its stores.
+void EntityActor::end() {
+  shard_actor_ = {};
+  host_.active.fetch_sub(1, std::memory_order_release);
+}
+
+template <class Message>
+void EntityActor::tell_shard(Message message) {
+  caf::actor_cast<caf::abstract_actor*>(shard_actor_)
+      ->eq_impl(caf::make_message_id(), nullptr, unit_, std::move(message));
+}
+
+/// By way of the shard: an ended entity is then not kept by an alarm that was set.
+void EntityActor::alarm(std::int64_t in_ms, std::int64_t at_ms) {
+  caf::delayed_anon_send(shard_actor_, std::chrono::milliseconds(in_ms),
+                         EntityAlarm{entity(), serial_, at_ms});
+}
+
+// ---- what it is told -------------------------------------------------------------------------------------------------
+
+void EntityActor::take(Envelope& envelope) {
+  received_ += 1;
+  activation_.arrived(std::move(envelope));
+  gauge_.last_used_ms.store(boot_ms(), std::memory_order_relaxed);
+  after_each();
+}
+void EntityActor::take(LoadAnswered& message) {
+  if (!message.answer.ok()) store_refused(message.answer.error());
+  activation_.loaded(std::move(message.answer));
+  after_each();
+}
+void EntityActor::take(CommitAnswered& message) {
+  if (!message.answer.ok()) store_refused(message.answer.error());
+  activation_.committed(message.version, message.token, std::move(message.answer));
+  after_each();
+}
+void EntityActor::take(AskAnswered& message) {
+  activation_.asked(message.number, std::move(message.answer));
+  after_each();
+}
+void EntityActor::take(NewToken& message) {
+  token_ = message.token;
+  activation_.retoken(message.token);
+  after_each();
+}
+void EntityActor::take(Resume&) {
+  draining_ = false;
+  activation_.resume();
+  after_each();
+}
+void EntityActor::take(DrainNow&) {
+  draining_ = true;
+  activation_.drain();
+  after_each();
+}
+void EntityActor::take(DropNow&) {
+  activation_.drop();
+  empty_out();
+}
+void EntityActor::take(LeaveIfIdle&) {
+  if (activation_.idle()) tell_shard(MayLeave{entity(), serial_, received_});
+}
+void EntityActor::take(EntityTick& tick) {
+  if (tick.at_ms == 0)
+    retry_armed_ = false;
+  else if (tick.at_ms != wake_at_)
+    return;  // overtaken by an earlier alarm
+  else
+    wake_at_ = 0;
+  activation_.woken();
+  after_each();
+}
+void EntityActor::take(End&) { left_ = true; }
 
 void EntityActor::after_each() {
   if (left_) return;
   settle_hold();
-  start_.gauge->handled.store(received_ - activation_.queued(), std::memory_order_release);
+  gauge_.handled.store(received_ - activation_.queued(), std::memory_order_release);
   if (draining_ && activation_.drained()) return empty_out();
-  if (activation_.wants_to_leave())
-    send(start_.shard_actor, MayLeave{start_.entity, start_.serial, received_});
+  if (activation_.wants_to_leave()) tell_shard(MayLeave{entity(), serial_, received_});
   if (activation_.queued() != 0 && !may_run() &&
       !retry_armed_) {  // the session may come back without a word
     retry_armed_ = true;
-    delayed_send(this, session_retry, EntityTick{});
+    alarm(session_retry.count(), 0);
   }
 }
 
 /// A commit with outbox entries was given up: whether they are in the stream only reading it tells.
 void EntityActor::settle_hold() {
   if (outbox_hold_ == 0 || activation_.committing()) return;
-  send(start_.shard_actor, OutboxGrew{start_.gate, true, outbox_hold_});
+  tell_shard(OutboxGrew{gate_, true, outbox_hold_});
   outbox_hold_ = 0;
 }
 
@@ -124,9 +172,10 @@ void EntityActor::empty_out() {
   if (left_) return;
   left_ = true;
   settle_hold();
-  auto rest = std::make_shared<std::deque<Envelope>>(activation_.take_queue());
-  send(start_.shard_actor, Emptied{start_.entity, start_.serial, std::move(rest)});
-  quit();
+  Waitlist<Envelope> queue = activation_.take_queue();
+  auto rest = std::make_shared<std::vector<Envelope>>(std::make_move_iterator(queue.begin()),
+                                                      std::make_move_iterator(queue.end()));
+  tell_shard(Emptied{entity(), serial_, std::move(rest)});
 }
 
 std::uint32_t EntityActor::random() {
@@ -135,7 +184,7 @@ std::uint32_t EntityActor::random() {
 }
 
 bool EntityActor::may_run() {
-  return start_.gate->open.load(std::memory_order_acquire) && host_.standing.session_ok();
+  return gate_->open.load(std::memory_order_acquire) && host_.standing.session_ok();
 }
 
 /// A full disk, full memory: what Redis says is for the operator. One line a second from the whole node.
@@ -146,29 +195,28 @@ void EntityActor::store_refused(const Error& error) {
   if (said != 0 && now - said < 1000) return;
   if (!host_.store_refused_said_ms.compare_exchange_strong(said, now)) return;
   host_.log.write(Severity::warn, "store", "",
-                  "Redis refused a request of " + text_of(start_.entity) + ": " + error.text,
-                  {{"catga.shard.id", static_cast<std::int64_t>(start_.shard.value)}});
+                  "Redis refused a request of " + text_of(entity()) + ": " + error.text,
+                  {{"catga.shard.id", static_cast<std::int64_t>(shard_.value)}});
 }
 
 void EntityActor::load(Load load) {
   host_.stores.state().load(load, [self = self_handle()](Result<Loaded> answer) {
-    caf::anon_send(self, LoadAnswered{std::make_shared<Result<Loaded>>(std::move(answer))});
+    self->post(LoadAnswered{std::move(answer)});
   });
 }
 
 void EntityActor::commit(Commit commit) {
   if (!commit.outbox.empty() &&
       outbox_hold_ == 0) {  // until it is answered, the outbox is not trimmed past it
-    const std::lock_guard guard(start_.gate->relay_lock);
-    outbox_hold_ = start_.gate->relay.hold();
+    const std::lock_guard guard(gate_->relay_lock);
+    outbox_hold_ = gate_->relay.hold();
   }
   const std::string version = commit.next;
   const OwnerToken token = commit.token;
-  host_.stores.state().commit(std::move(commit), [self = self_handle(), version,
-                                                  token](Result<Committed> answer) {
-    caf::anon_send(self, CommitAnswered{version, token,
-                                        std::make_shared<Result<Committed>>(std::move(answer))});
-  });
+  host_.stores.state().commit(std::move(commit),
+                              [self = self_handle(), version, token](Result<Committed> answer) {
+                                self->post(CommitAnswered{version, token, std::move(answer)});
+                              });
 }
 
 void EntityActor::answer(const Envelope& to, Result<std::string> answer) {
@@ -177,73 +225,69 @@ void EntityActor::answer(const Envelope& to, Result<std::string> answer) {
 
 void EntityActor::outbox_written(std::vector<std::string> entries, std::vector<std::string> ids) {
   {
-    const std::lock_guard guard(start_.gate->relay_lock);
+    const std::lock_guard guard(gate_->relay_lock);
     for (std::size_t i = 0; i < entries.size() && i < ids.size(); ++i) {
       Result<PendingTell> tell = parse_tell(entries[i]);
       if (!tell.ok()) continue;  // our own bytes: cannot be
-      start_.gate->relay.add({std::move(ids[i]), std::move(tell->source), std::move(tell->target),
-                              tell->operation, tell->at_ms, std::move(tell->message),
-                              std::move(tell->payload), 0, true});
+      gate_->relay.add({std::move(ids[i]), std::move(tell->source), std::move(tell->target),
+                        tell->operation, tell->at_ms, std::move(tell->message),
+                        std::move(tell->payload), 0, true});
     }
-    if (!ids.empty()) start_.gate->relay.release(outbox_hold_);
+    if (!ids.empty()) gate_->relay.release(outbox_hold_);
   }
   // An earlier copy of the commit wrote them: the shard reads the stream, and only then ends the hold.
-  send(start_.shard_actor, OutboxGrew{start_.gate, ids.empty(), ids.empty() ? outbox_hold_ : 0});
+  tell_shard(OutboxGrew{gate_, ids.empty(), ids.empty() ? outbox_hold_ : 0});
   outbox_hold_ = 0;
 }
 
 void EntityActor::timers_written(std::vector<TimerWrite> timers) {
-  send(start_.shard_actor,
-       TimersWritten{start_.gate, std::make_shared<std::vector<TimerWrite>>(std::move(timers))});
+  tell_shard(TimersWritten{gate_, std::make_shared<std::vector<TimerWrite>>(std::move(timers))});
 }
 
 void EntityActor::timer_failed(const Envelope& timer, const Error& error) {
   if (error.code == Code::failed || error.code == Code::not_found ||
       error.code == Code::malformed) {
-    host_.log.write(Severity::warn, "entity", "",
-                    "a timer of " + text_of(timer.entity) + " failed: " + error.text,
-                    {{"catga.shard.id", static_cast<std::int64_t>(start_.shard.value)},
-                     {"timer", timer.timer}});
+    host_.log.write(
+        Severity::warn, "entity", "",
+        "a timer of " + text_of(timer.entity) + " failed: " + error.text,
+        {{"catga.shard.id", static_cast<std::int64_t>(shard_.value)}, {"timer", timer.timer}});
   }
-  send(start_.shard_actor,
-       TimerFailed{start_.gate, timer.timer,
-                   error.code == Code::failed || error.code == Code::not_found ||
-                       error.code == Code::malformed});
+  tell_shard(TimerFailed{gate_, timer.timer,
+                         error.code == Code::failed || error.code == Code::not_found ||
+                             error.code == Code::malformed});
 }
 
 void EntityActor::timers_unsure(std::vector<std::string> members) {
-  send(start_.shard_actor,
-       TimersUnsure{start_.gate, std::make_shared<std::vector<std::string>>(std::move(members))});
+  tell_shard(TimersUnsure{gate_, std::make_shared<std::vector<std::string>>(std::move(members))});
 }
 
 void EntityActor::ask(Ask ask, std::uint64_t number) {
   host_.router.ask(std::move(ask), [self = self_handle(), number](Result<std::string> answer) {
-    caf::anon_send(self,
-                   AskAnswered{number, std::make_shared<Result<std::string>>(std::move(answer))});
+    self->post(AskAnswered{number, std::move(answer)});
   });
 }
 
 void EntityActor::fenced(OwnerToken used) {
-  send(start_.shard_actor, Happened{std::make_shared<ShardEvent>(WasFenced{used})});
+  tell_shard(Happened{std::make_shared<ShardEvent>(WasFenced{used})});
 }
 
 void EntityActor::wake_at(std::int64_t at_ms) {
   at_ms = std::max(at_ms, boot_ms() + 1);
   if (wake_at_ != 0 && wake_at_ <= at_ms) return;
   wake_at_ = at_ms;
-  delayed_send(this, std::chrono::milliseconds(at_ms - boot_ms()), EntityTick{at_ms});
+  alarm(at_ms - boot_ms(), at_ms);
 }
 
 void EntityActor::troubled(const Error& error) {
   const bool unreadable = error.code == Code::failed || error.code == Code::malformed;
   host_.log.write(Severity::error, unreadable ? "entity" : "store",
                   unreadable ? "catga.entity.activation_failed" : "", error.text,
-                  {{"catga.entity.kind", start_.entity.kind},
-                   {"catga.shard.id", static_cast<std::int64_t>(start_.shard.value)}});
+                  {{"catga.entity.kind", entity().kind},
+                   {"catga.shard.id", static_cast<std::int64_t>(shard_.value)}});
 }
 
 void EntityActor::turn_begins(const std::string& message) {
-  host_.watch.begins(this, start_.entity, message, boot_ms());
+  host_.watch.begins(this, entity(), message, boot_ms());
 }
 
 void EntityActor::turn_ends(const std::string&) { host_.watch.ends(this); }

@@ -1,11 +1,17 @@
-// One active entity: carries out what its Activation decides. Supervised by its shard's actor.
+// One active entity: carries out what its Activation decides. Owned by its shard's actor.
+//
+// There may be hundreds of thousands in a node, most of them idle. So it is an actor without CAF's
+// actor classes, which take 1.7 KiB each: CAF's workers run it, as they run every resumable, and its
+// mailbox is a word (D40). One worker at a time is in resume(); all but post() and gauge() belongs to it.
 #pragma once
+#include "catga/runtime/actors/mailbox.hpp"
 #include "catga/runtime/actors/messages.hpp"
 #include "catga/runtime/actors/surroundings.hpp"
 
-#include <caf/event_based_actor.hpp>
+#include <caf/ref_counted.hpp>
+#include <caf/resumable.hpp>
 
-#include <memory>
+#include <variant>
 
 namespace catga::actors {
 
@@ -16,16 +22,51 @@ struct EntityStart {
   std::uint64_t serial = 0;  ///< tells two activations of one entity apart
   caf::actor shard_actor;
   std::shared_ptr<ShardGate> gate;
-  std::shared_ptr<Gauge> gauge;
 };
 
-class EntityActor final : public caf::event_based_actor, private ActivationHost {
+// ---- what an entity is told; an Envelope is a message for it ----
+struct LoadAnswered {
+  Result<Loaded> answer;
+};
+struct CommitAnswered {
+  std::string version;
+  OwnerToken token;
+  Result<Committed> answer;
+};
+struct AskAnswered {
+  std::uint64_t number = 0;
+  Result<std::string> answer;
+};
+struct NewToken {
+  OwnerToken token;
+};
+struct Resume {};  ///< the session is in force again
+struct DrainNow {};
+struct DropNow {};
+struct LeaveIfIdle {};
+struct EntityTick {
+  std::int64_t at_ms =
+      0;  ///< the alarm in force has this time; 0: look whether the session is back
+};
+struct End {};  ///< the node closes: end without a word
+
+using EntityMail = std::variant<Envelope, LoadAnswered, CommitAnswered, AskAnswered, NewToken,
+                                Resume, DrainNow, DropNow, LeaveIfIdle, EntityTick, End>;
+
+class EntityActor final : public caf::ref_counted, public caf::resumable, private ActivationHost {
  public:
-  EntityActor(caf::actor_config& config, Host& host, const Kind& kind, EntityStart start);
+  EntityActor(Host& host, const Kind& kind, EntityStart start);
   ~EntityActor() override;
-  caf::behavior make_behavior() override;
-  void on_exit() override;
-  const char* name() const override { return "entity"; }
+
+  /// Any thread. Dropped if the entity has ended.
+  void post(EntityMail mail);
+  const Gauge& gauge() const { return gauge_; }
+
+  // caf::resumable
+  subtype_t subtype() const override { return function_object; }
+  resume_result resume(caf::execution_unit* unit, std::size_t most) override;
+  void intrusive_ptr_add_ref_impl() override { ref(); }
+  void intrusive_ptr_release_impl() override { deref(); }
 
  private:
   // ActivationHost
@@ -47,22 +88,44 @@ class EntityActor final : public caf::event_based_actor, private ActivationHost 
   void turn_begins(const std::string& message) override;
   void turn_ends(const std::string& message) override;
 
+  void take(Envelope& envelope);
+  void take(LoadAnswered& message);
+  void take(CommitAnswered& message);
+  void take(AskAnswered& message);
+  void take(NewToken& message);
+  void take(Resume&);
+  void take(DrainNow&);
+  void take(DropNow&);
+  void take(LeaveIfIdle&);
+  void take(EntityTick& tick);
+  void take(End&);
+
   void after_each();
   void empty_out();
+  void break_off(const char* why);
+  void end();
   void settle_hold();
   void store_refused(const Error& error);
-  void leave_count();
-  caf::actor self_handle();
+  caf::intrusive_ptr<EntityActor> self_handle() { return this; }
+  const EntityId& entity() const { return activation_.entity(); }
+  template <class Message>
+  void tell_shard(Message message);
+  void alarm(std::int64_t in_ms, std::int64_t at_ms);
 
   Host& host_;
-  EntityStart start_;
+  const ShardId shard_;
+  const std::uint64_t serial_;
+  caf::actor shard_actor_;  ///< empty when ended: they hold each other
+  const std::shared_ptr<ShardGate> gate_;
+  Mailbox<EntityMail> mailbox_;
+  Gauge gauge_;
   Activation activation_;
   OwnerToken token_;
+  caf::execution_unit* unit_ = nullptr;  ///< while it runs
   std::uint64_t received_ = 0;
   std::uint64_t outbox_hold_ = 0;
   std::int64_t wake_at_ = 0;
   bool draining_ = false;
-  bool counted_ = true;  ///< in Host::active
   bool left_ = false;
   bool retry_armed_ = false;
 };

@@ -3,13 +3,13 @@
 //      node_actor                one per node: adopts views, lets shards move, ticks
 //         | monitors, restarts
 //      shard_actor  x S          owns the shard's state machine, its queue, its relay and its timers
-//         | monitors
+//         | owns
 //      entity_actor x active     one entity in memory: an Activation and the user's object
 //
-//   NATS thread --Deliver, Heard--> shard_actor --Deliver--> entity_actor --commit, load--> Redis threads
-//   Redis thread --Answer*--> shard_actor, entity_actor
+//   NATS thread --Deliver, Heard--> shard_actor --envelope--> entity_actor --commit, load--> Redis threads
+//   Redis thread --answers--> shard_actor, entity_actor
 //
-// Nothing here leaves the process, so messages are plain structs without serialization. Big ones travel behind a
+// What an entity_actor is told stands in entity_actor.hpp. Nothing here leaves the process, so messages are plain structs without serialization. Big ones travel behind a
 // shared_ptr and are moved from by their only receiver.
 #pragma once
 #include "catga/persistence/stores.hpp"
@@ -20,7 +20,6 @@
 #include <caf/allowed_unsafe_message_type.hpp>
 
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -116,34 +115,20 @@ struct MayLeave {
 struct Emptied {
   EntityId entity;
   std::uint64_t serial = 0;
-  std::shared_ptr<std::deque<Envelope>> rest;
+  std::shared_ptr<std::vector<Envelope>> rest;
 };  ///< after Drain or Drop
+struct EntityBroke {
+  EntityId entity;
+  std::uint64_t serial = 0;
+  std::string why;
+};  ///< its code threw (ours: handlers' exceptions are caught)
+struct EntityAlarm {
+  EntityId entity;
+  std::uint64_t serial = 0;
+  std::int64_t at_ms = 0;
+};  ///< for that entity, if it is still in memory
 struct ShardTick {
   std::int64_t at_ms = 0;  ///< the alarm in force has this time; others are stale
-};
-
-// ---- to an entity_actor ----
-struct LoadAnswered {
-  std::shared_ptr<Result<Loaded>> answer;
-};
-struct CommitAnswered {
-  std::string version;
-  OwnerToken token;
-  std::shared_ptr<Result<Committed>> answer;
-};
-struct AskAnswered {
-  std::uint64_t number = 0;
-  std::shared_ptr<Result<std::string>> answer;
-};
-struct NewToken {
-  OwnerToken token;
-};
-struct Resume {};  ///< the session is in force again
-struct DrainNow {};
-struct DropNow {};
-struct LeaveIfIdle {};
-struct EntityTick {
-  std::int64_t at_ms = 0;  ///< as above; 0: look whether the session is back
 };
 
 // ---- to the node_actor ----
@@ -199,16 +184,9 @@ CATGA_LOCAL_MESSAGE(TimersUnsure)
 CATGA_LOCAL_MESSAGE(OutboxGrew)
 CATGA_LOCAL_MESSAGE(MayLeave)
 CATGA_LOCAL_MESSAGE(Emptied)
+CATGA_LOCAL_MESSAGE(EntityBroke)
+CATGA_LOCAL_MESSAGE(EntityAlarm)
 CATGA_LOCAL_MESSAGE(ShardTick)
-CATGA_LOCAL_MESSAGE(LoadAnswered)
-CATGA_LOCAL_MESSAGE(CommitAnswered)
-CATGA_LOCAL_MESSAGE(AskAnswered)
-CATGA_LOCAL_MESSAGE(NewToken)
-CATGA_LOCAL_MESSAGE(Resume)
-CATGA_LOCAL_MESSAGE(DrainNow)
-CATGA_LOCAL_MESSAGE(DropNow)
-CATGA_LOCAL_MESSAGE(LeaveIfIdle)
-CATGA_LOCAL_MESSAGE(EntityTick)
 CATGA_LOCAL_MESSAGE(ViewNews)
 CATGA_LOCAL_MESSAGE(SessionNews)
 CATGA_LOCAL_MESSAGE(LinkNews)

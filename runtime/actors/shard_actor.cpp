@@ -1,7 +1,6 @@
 #include "catga/runtime/actors/shard_actor.hpp"
 
 #include "catga/entities/operation.hpp"
-#include "catga/runtime/actors/entity_actor.hpp"
 #include "catga/runtime/outbox_entry.hpp"
 #include "catga/sharding/bytes.hpp"
 #include "catga/sharding/hash.hpp"
@@ -45,7 +44,6 @@ ShardActor::ShardActor(caf::actor_config& config, Host& host, ShardId id)
   shard_.times = host.times;
   shard_.seed = new_operation_id().low;  // random bits are random bits
   primary_changes_ = host.primary_changes.load(std::memory_order_acquire);
-  set_down_handler([this](const caf::down_msg& down) { entity_down(down); });
 }
 
 ShardActor::~ShardActor() {
@@ -58,7 +56,7 @@ ShardActor::~ShardActor() {
 
 void ShardActor::on_exit() {
   gate_->open = false;
-  for (auto& [entity, active] : active_) send_exit(active.actor, caf::exit_reason::kill);
+  for (auto& [entity, active] : active_) active.actor->post(End{});
   active_.clear();
 }
 
@@ -144,6 +142,11 @@ caf::behavior ShardActor::make_behavior() {
       },
       [this](const MayLeave& message) { may_leave(message); },
       [this](Emptied& message) { emptied(message); },
+      [this](const EntityBroke& message) { entity_broke(message); },
+      [this](const EntityAlarm& alarm) {
+        if (Active* const active = find(alarm.entity, alarm.serial))
+          active->actor->post(EntityTick{alarm.at_ms});
+      },
       [this](const ShardTick& alarm) {
         if (alarm.at_ms == armed_at_) tick();  // else overtaken by an earlier alarm
       },
@@ -311,7 +314,7 @@ void ShardActor::act(const Serve& action) {
   mode_ = "takeover";
   came_from_ = {};
   for (auto& [entity, active] : active_) {
-    if (!active.leaving) send(active.actor, Resume{});
+    if (!active.leaving) active.actor->post(Resume{});
   }
   std::vector<Envelope> before = std::exchange(returned_, {});
   for (Envelope& envelope : before) dispatch(std::move(envelope), false);
@@ -321,7 +324,7 @@ void ShardActor::act(const Serve& action) {
 }
 
 void ShardActor::act(const Retoken& action) {
-  for (auto& [entity, active] : active_) send(active.actor, NewToken{action.token});
+  for (auto& [entity, active] : active_) active.actor->post(NewToken{action.token});
   if (reading_more_) {  // what is under way was asked under the old token, and is refused
     ++reading_;
     read_outbox("");
@@ -336,7 +339,7 @@ void ShardActor::act(const Drain&) {
   entities_before_ = active_.size();
   for (auto& [entity, active] : active_) {
     active.leaving = true;
-    send(active.actor, DrainNow{});
+    active.actor->post(DrainNow{});
   }
   drained_if_empty();
 }
@@ -362,7 +365,7 @@ void ShardActor::act(const DropMemory& action) {
          {"cause", std::string(action.cause == LossCause::fenced ? "fenced" : "rollback")}});
   }
   for (auto& [entity, active] : active_) {
-    send(active.actor, DropNow{});
+    active.actor->post(DropNow{});
     for (Envelope& envelope : active.backlog) returned_.push_back(std::move(envelope));
   }
   active_.clear();
@@ -519,8 +522,9 @@ void ShardActor::run(Envelope envelope) {
     return refuse(envelope, Code::timeout, "the deadline passed on the way");
   }
   Active& active = activate(envelope.entity, kind->second);
-  const std::uint64_t waiting =
-      active.sent - active.gauge->handled.load(std::memory_order_acquire) + active.backlog.size();
+  const std::uint64_t waiting = active.sent -
+                                active.actor->gauge().handled.load(std::memory_order_acquire) +
+                                active.backlog.size();
   if (waiting >= host_.config.entity.mailbox) {
     return refuse(envelope, Code::overloaded,
                   text_of(envelope.entity) + " has " + std::to_string(waiting) +
@@ -532,9 +536,7 @@ void ShardActor::run(Envelope envelope) {
     return;
   }
   active.sent += 1;
-  auto one = std::make_shared<std::vector<Envelope>>();
-  one->push_back(std::move(envelope));
-  send(active.actor, Deliver{std::move(one), {}});
+  active.actor->post(std::move(envelope));
 }
 
 /// An ask from a suspended turn. A draining entity may itself be suspended in a turn that waits for this very ask: only
@@ -642,32 +644,31 @@ void ShardActor::refuse_stale() {
 ShardActor::Active& ShardActor::activate(const EntityId& entity, const Kind& kind) {
   Active& active = active_[entity];
   if (active.actor) return active;
-  active.gauge = std::make_shared<Gauge>();
   active.serial = next_serial_++;
-  EntityStart start{shard_.id,     entity, shard_.token, active.serial,
-                    self_handle(), gate_,  active.gauge};
-  active.actor =
-      spawn<EntityActor, caf::monitored>(std::ref(host_), std::cref(kind), std::move(start));
+  active.actor = caf::make_counted<EntityActor>(
+      host_, kind,
+      EntityStart{shard_.id, entity, shard_.token, active.serial, self_handle(), gate_});
   return active;
 }
 
+/// Null if another activation of it, or none, is in memory.
+ShardActor::Active* ShardActor::find(const EntityId& entity, std::uint64_t serial) {
+  const auto at = active_.find(entity);
+  return at != active_.end() && at->second.serial == serial ? &at->second : nullptr;
+}
+
 void ShardActor::may_leave(const MayLeave& message) {
-  const auto at = active_.find(message.entity);
-  if (at == active_.end() || at->second.serial != message.serial ||
-      at->second.sent != message.seen || at->second.leaving)
-    return;
-  send(at->second.actor, DropNow{});  // idle, and nothing on its way: there is nothing to drop
-  active_.erase(at);
+  Active* const active = find(message.entity, message.serial);
+  if (active == nullptr || active->sent != message.seen || active->leaving) return;
+  active->actor->post(DropNow{});  // idle, and nothing on its way: there is nothing to drop
+  active_.erase(message.entity);
 }
 
 void ShardActor::emptied(Emptied& message) {
-  const auto at = active_.find(message.entity);
-  const bool current = at != active_.end() && at->second.serial == message.serial;
-  std::vector<Envelope> rest{std::make_move_iterator(message.rest->begin()),
-                             std::make_move_iterator(message.rest->end())};
-  if (current) {
-    for (Envelope& envelope : at->second.backlog) rest.push_back(std::move(envelope));
-    active_.erase(at);
+  std::vector<Envelope>& rest = *message.rest;
+  if (Active* const active = find(message.entity, message.serial)) {
+    for (Envelope& envelope : active->backlog) rest.push_back(std::move(envelope));
+    active_.erase(message.entity);
   }
   if (draining_) {
     for (Envelope& envelope : rest) returned_.push_back(std::move(envelope));
@@ -677,20 +678,18 @@ void ShardActor::emptied(Emptied& message) {
   arm();
 }
 
-/// An entity's actor broke (ours, not the handler's: those are caught). Its commit may be under way, its timers too. Taking
-/// the shard anew under another token settles both: the late commit is fenced, the timers are read again.
-void ShardActor::entity_down(const caf::down_msg& down) {
-  if (!down.reason) return;
-  for (const auto& [entity, active] : active_) {
-    if (active.actor.address() != down.source) continue;
-    host_.log.write(Severity::error, "entity", "",
-                    "the actor of " + text_of(entity) + " ended: the shard is taken anew",
-                    {shard_field(shard_.id), {"error", to_string(down.reason)}});
-    // What was in its mailbox is lost: asks are repeated by their callers, timers are read again.
-    for (const Envelope& envelope : active.backlog) returned_.push_back(envelope);
-    active_.erase(entity);
-    return apply(WasFenced{shard_.token});
-  }
+/// Its commit may be under way, its timers too. Taking the shard anew under another token settles both: the late commit is
+/// fenced, the timers are read again.
+void ShardActor::entity_broke(const EntityBroke& message) {
+  Active* const active = find(message.entity, message.serial);
+  if (active == nullptr) return;
+  host_.log.write(Severity::error, "entity", "",
+                  "the actor of " + text_of(message.entity) + " ended: the shard is taken anew",
+                  {shard_field(shard_.id), {"error", message.why}});
+  // What was in its mailbox is lost: asks are repeated by their callers, timers are read again.
+  for (Envelope& envelope : active->backlog) returned_.push_back(std::move(envelope));
+  active_.erase(message.entity);
+  apply(WasFenced{shard_.token});
 }
 
 void ShardActor::passivate_idle() {
@@ -701,11 +700,12 @@ void ShardActor::passivate_idle() {
   sweep_at_ = now + std::clamp<std::int64_t>(timeout / 4, 50, crowded ? 1000 : 30'000);
   std::vector<std::pair<std::int64_t, const Active*>> idle;
   for (const auto& [entity, active] : active_) {
-    if (active.leaving || active.sent != active.gauge->handled.load(std::memory_order_acquire))
+    if (active.leaving ||
+        active.sent != active.actor->gauge().handled.load(std::memory_order_acquire))
       continue;
-    const std::int64_t used = active.gauge->last_used_ms.load(std::memory_order_relaxed);
+    const std::int64_t used = active.actor->gauge().last_used_ms.load(std::memory_order_relaxed);
     if (timeout > 0 && now - used >= timeout)
-      send(active.actor, LeaveIfIdle{});
+      active.actor->post(LeaveIfIdle{});
     else if (crowded)
       idle.emplace_back(used, &active);
   }
@@ -716,7 +716,7 @@ void ShardActor::passivate_idle() {
   const std::size_t surplus =
       idle.size() * (in_memory - host_.config.entity.max_active) / in_memory + 1;
   for (std::size_t i = 0; i < std::min(surplus, idle.size()); ++i)
-    send(idle[i].second->actor, LeaveIfIdle{});
+    idle[i].second->actor->post(LeaveIfIdle{});
 }
 
 // ---- hand-over ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 // One shard of this node: carries out what its state machine says, holds its queue while it moves, starts its entities,
 // delivers what their commits promised. Supervised by the node_actor, supervises the entities.
 #pragma once
+#include "catga/runtime/actors/entity_actor.hpp"
 #include "catga/runtime/actors/messages.hpp"
 #include "catga/runtime/actors/surroundings.hpp"
 #include "catga/runtime/timer_table.hpp"
@@ -31,8 +32,7 @@ class ShardActor final : public caf::event_based_actor {
     std::int64_t since_ms = 0;
   };
   struct Active {
-    caf::actor actor;
-    std::shared_ptr<Gauge> gauge;
+    caf::intrusive_ptr<EntityActor> actor;
     std::uint64_t serial = 0;
     std::uint64_t sent = 0;
     bool leaving = false;           ///< told to drain: gives back what has not run and ends
@@ -85,7 +85,8 @@ class ShardActor final : public caf::event_based_actor {
   // entities
   Active& activate(const EntityId& entity, const Kind& kind);
   void passivate_idle();
-  void entity_down(const caf::down_msg& down);
+  Active* find(const EntityId& entity, std::uint64_t serial);
+  void entity_broke(const EntityBroke& message);
   void emptied(Emptied& message);
   void may_leave(const MayLeave& message);
   void adopt(const Adopt& message);

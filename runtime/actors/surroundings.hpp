@@ -11,6 +11,7 @@
 #include "catga/sharding/ownership.hpp"
 
 #include <caf/actor.hpp>
+#include <caf/fwd.hpp>
 
 #include <atomic>
 #include <cstdint>
@@ -57,6 +58,7 @@ struct Host {
   Log& log;
   TurnWatch& watch;
   std::string node_id;
+  caf::scheduler::abstract_coordinator& scheduler;  ///< runs the entities
   std::function<void(ViewVersion)> newer_view;  ///< somebody knows a view of this version: read it
 
   caf::actor node;
@@ -89,7 +91,7 @@ struct ShardGate {
   Relay relay;
 };
 
-/// What the shard knows of an entity's mailbox and use, since CAF's mailboxes are neither bounded nor counted.
+/// What the shard knows of an entity's mailbox and use, to bound the one and to end the other.
 struct Gauge {
   std::atomic<std::uint64_t> handled{
       0};  ///< messages that left the mailbox and the activation's queue

@@ -5,8 +5,8 @@
 // is held: the woken worker runs into the lock, and a chain of three messages costs as many wake-ups. Measured on two
 // cores with three nodes under load, a node made about ten futex calls per message.
 //
-// Here a job from outside wakes a worker only if none is on its way already. A job made by a running worker wakes
-// nobody: that worker comes back for it within microseconds. A worker that takes a job and leaves others behind wakes the
+// Here a job from outside wakes a worker only if none is on its way already. A job made by a running worker, also by way
+// of the coordinator, wakes nobody: that worker comes back for it within microseconds. A worker that takes a job and leaves others behind wakes the
 // next one, so all workers run when there is work for all. Should a handler never return, what it enqueued before waits
 // for the node's clock at most (20 ms): the clock comes from outside and wakes another worker.
 #pragma once
@@ -43,7 +43,7 @@ class WorkerQueue : public caf::policy::unprofiled {
     {
       const std::lock_guard guard(shared.lock);
       shared.jobs.push_back(job);
-      wake = wakes_another(shared);
+      wake = works_for != &shared && wakes_another(shared);
     }
     if (wake) shared.work.notify_one();
   }
@@ -65,6 +65,7 @@ class WorkerQueue : public caf::policy::unprofiled {
   template <class Worker>
   caf::resumable* dequeue(Worker* self) {
     coordinator_data& shared = d(self->parent());
+    works_for = &shared;
     std::unique_lock guard(shared.lock);
     if (shared.jobs.empty()) {  // whoever is about to enqueue may do so before we go to sleep
       guard.unlock();
@@ -99,6 +100,9 @@ class WorkerQueue : public caf::policy::unprofiled {
   }
 
  private:
+  inline static thread_local const coordinator_data* works_for =
+      nullptr;  ///< this thread, if a worker
+
   static bool wakes_another(coordinator_data& shared) {
     if (shared.sleeping <= shared.woken) return false;
     ++shared.woken;

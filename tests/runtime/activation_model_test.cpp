@@ -411,7 +411,7 @@ class Life final : public ActivationHost {
     activation_ =
         std::make_unique<Activation>(*this, kind_, messenger_, limits_, shard_, entity_, token_);
   }
-  void start_with(std::deque<Envelope> queue) {
+  void start_with(Waitlist<Envelope> queue) {
     start();
     for (Envelope& envelope : queue) activation_->arrived(std::move(envelope));
   }
@@ -436,7 +436,7 @@ class Life final : public ActivationHost {
       return activation_->retoken(token_);
     }
     activation_->drop();
-    std::deque<Envelope> queue = activation_->take_queue();
+    Waitlist<Envelope> queue = activation_->take_queue();
     token_ = stands;  // what has not run is forwarded
     start_with(std::move(queue));
   }
@@ -449,7 +449,7 @@ class Life final : public ActivationHost {
   void hand_off_if_drained() {
     if (!draining_ || !activation_->drained()) return;
     expect(!commit_out_, "drained with a commit under way");
-    std::deque<Envelope> queue = activation_->take_queue();
+    Waitlist<Envelope> queue = activation_->take_queue();
     token_ = exchange(Incarnation{1, ++incarnations_});
     start_with(std::move(queue));
   }

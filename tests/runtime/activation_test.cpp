@@ -876,7 +876,7 @@ TEST_CASE("Draining starts nothing new, and is done when no write is unanswered"
   SUBCASE("the queue goes to the next owner") {
     const auto rest = scene.activation->take_queue();
     REQUIRE(rest.size() == 1);
-    CHECK(rest[0].correlation == third);
+    CHECK(rest.front().correlation == third);
   }
   SUBCASE("the move was called off") {
     scene.activation->resume();

@@ -120,6 +120,7 @@ void Node::build() {
                                                           scenery_.log,
                                                           p.watch,
                                                           name,
+                                                          p.system->scheduler(),
                                                           {},
                                                           {},
                                                           {},
