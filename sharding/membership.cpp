@@ -36,7 +36,8 @@ std::int64_t warm_for(unsigned strikes) {
   return strikes < strikes_most ? std::int64_t{1000} << (strikes - 1) : 60'000;
 }
 
-bool contains(const std::vector<std::string>& list, const std::string& one) {
+template <class One>
+bool contains(const std::vector<One>& list, const One& one) {
   return std::find(list.begin(), list.end(), one) != list.end();
 }
 
@@ -206,7 +207,7 @@ class Stepper {
   void moved(const std::string& before, const std::string& after);
   void others_moved(const std::string& before, const std::string& after);
   void replace_primary(const std::string& before, const std::string& after);
-  std::optional<std::string> outvoted_by(std::size_t& heard) const;
+  std::optional<std::string> outvoted_by(std::vector<Incarnation>& agreeing) const;
   void check_primaries();
   void end_split();
 
@@ -822,14 +823,25 @@ void Stepper::others_moved(const std::string& before, const std::string& after) 
   act(NewPrimary{before, after});
 }
 
-// Which primary more of us write to than to ours, if any. `heard`: how many others have said where.
-std::optional<std::string> Stepper::outvoted_by(std::size_t& heard) const {
+// Which primary more of us write to than to ours, if any. `agreeing`: who has said that it is ours.
+std::optional<std::string> Stepper::outvoted_by(std::vector<Incarnation>& agreeing) const {
+  const auto votes_now = [this](const Watched& watch) {
+    return !watch.primary.empty() && watch.beat_at >= 0 && now_ - watch.beat_at <= fresh;
+  };
+  bool all_agree = true;  // as nearly always: then nothing needs counting by primary
+  for (const auto& [node, watch] : node_.watched) {
+    if (!votes_now(watch)) continue;
+    const bool agrees = watch.primary == node_.primary;
+    if (agrees && node_.split) agreeing.push_back(node);
+    all_agree = all_agree && agrees;
+  }
+  if (all_agree) return std::nullopt;
+  agreeing.clear();
   std::map<std::string, std::size_t> votes{{node_.primary, 1}};
-  for (const auto& one : node_.watched) {
-    const Watched& watch = one.second;
-    if (watch.primary.empty() || watch.beat_at < 0 || now_ - watch.beat_at > fresh) continue;
+  for (const auto& [node, watch] : node_.watched) {
+    if (!votes_now(watch)) continue;
     ++votes[watch.primary];
-    ++heard;
+    if (watch.primary == node_.primary) agreeing.push_back(node);
   }
   const std::size_t mine = votes[node_.primary];
   for (const auto& [primary, count] : votes) {
@@ -839,16 +851,21 @@ std::optional<std::string> Stepper::outvoted_by(std::size_t& heard) const {
   return std::nullopt;
 }
 
-// Once outvoted, silence is no agreement: the others may have dropped us from their half's table.
+// Once outvoted, silence is no agreement: each half drops the other from its table, and those left
+// here agree among themselves. It takes somebody who was not with us then.
 void Stepper::check_primaries() {
   if (!node_.joined || node_.primary.empty()) return;
-  std::size_t heard = 0;
-  const auto theirs = outvoted_by(heard);
+  std::vector<Incarnation> agreeing;
+  const auto theirs = outvoted_by(agreeing);
   if (!theirs) {
     if (!node_.split) return node_.outvoted_at.reset();
-    if (heard > 0 || now_ - node_.outvoted_last > alone_after) end_split();
+    const bool joined_by_another =
+        std::any_of(agreeing.begin(), agreeing.end(),
+                    [this](Incarnation one) { return !contains(node_.companions, one); });
+    if (joined_by_another || now_ - node_.outvoted_last > alone_after) end_split();
     return;
   }
+  node_.companions = std::move(agreeing);
   node_.outvoted_last = now_;
   if (!node_.outvoted_at) node_.outvoted_at = now_;
   if (node_.split || now_ - *node_.outvoted_at <= node_.times.disagreement) return;

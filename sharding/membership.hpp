@@ -449,6 +449,7 @@ struct Membership {
   std::vector<std::string> primaries_heard;  ///< of these NewPrimary was told; the last few
   std::optional<std::int64_t> outvoted_at;   ///< since when our primary is that of the fewer
   std::int64_t outvoted_last = 0;
+  std::vector<Incarnation> companions;  ///< who wrote to our primary when we were outvoted last
   bool split = false;                 ///< and for more than `disagreement`: as without a session
   std::vector<Incarnation> impaired;  ///< as told
 

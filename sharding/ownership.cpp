@@ -38,7 +38,11 @@ namespace {
 /// Shards we hold, forward or should own: their records are read every 5 s, for a Redis that lost
 /// its last writes tells nobody.
 bool audited(const Shard& shard, const Surroundings& around) {
-  return shard.state == ShardState::owned || shard.state == ShardState::forwarding ||
+  // Reborn, and not UP again yet: as a shadow, or with strikes, that may take long.
+  const bool of_former_life =
+      shard.state == ShardState::suspended && shard.token.incarnation != around.self;
+  return of_former_life || shard.state == ShardState::owned ||
+         shard.state == ShardState::forwarding ||
          (shard.state == ShardState::none && around.target == around.self);
 }
 
@@ -137,8 +141,13 @@ class Step {
         // or a rolled back history: what is in memory may not fit it, so we take it anew.
         if (!shard_.hydrating && record.token != shard_.token) lose(LossCause::audit, record);
         return;
-      case ShardState::claiming:
       case ShardState::suspended:
+        // Of a former life, and somebody else has it since: there is nothing to come back to.
+        if (shard_.token.incarnation != around_.self && record.owner() != around_.self &&
+            record.token != shard_.token && !was_ours(record.owner()))
+          lose(LossCause::audit, record);
+        return;
+      case ShardState::claiming:
       case ShardState::in_doubt:
         return;  // the outstanding compare-and-set, or the session, decides
     }

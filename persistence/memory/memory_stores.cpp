@@ -133,6 +133,7 @@ struct MemoryStores::Private {
   }
 
   void promote(const std::string& name) {
+    if (find(name, MemberState::up)) return;  // an older life ends, and its shadow is UP long since
     if (Member* shadow = find(name, MemberState::shadow)) shadow->state = MemberState::up;
   }
 

@@ -37,6 +37,7 @@ local function find(name,state)                  -- a member with this name (and
   end
 end
 local function promote(name)                     -- the shadow of a leaving name takes the name over
+  if find(name,'UP') then return '' end          -- somebody has: an older life of the name ends
   local inc,rest=find(name,'SHADOW')
   if inc then call('HSET',KEYS[1],inc,'UP '..name..rest) end
   return inc and ' then UP '..inc or ''

@@ -1731,6 +1731,23 @@ TEST_CASE(
   CHECK(voter.node.in_force);
 }
 
+TEST_CASE("the fewer do not take it for agreement that they agree among themselves") {
+  Voter voter(5);
+  const auto all_of_theirs = [&voter](const std::string& primary) {
+    for (std::size_t i = 1; i < 4; ++i) voter.where[voter.others[i]] = primary;
+  };
+  voter.where[voter.others[0]] = "mine";
+  all_of_theirs("theirs");
+  voter.live(1500);
+  CHECK(voter.node.split);
+  voter.where = {{voter.others[0], "mine"}};  // our half's table has dropped the rest
+  voter.live(20'000);
+  CHECK(voter.node.split);
+  voter.where[voter.others[1]] = "mine";
+  voter.live(500);
+  CHECK_FALSE(voter.node.split);
+}
+
 TEST_CASE("the larger part goes on, and so does a node that knows of no primary") {
   Voter voter(3);
   SUBCASE("larger") { voter.where = {{voter.others[0], "mine"}, {voter.others[1], "theirs"}}; }

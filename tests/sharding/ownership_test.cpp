@@ -1059,6 +1059,24 @@ TEST_CASE(
   CHECK(expects(bench.the<AskCas>(), token, me_again));
 }
 
+TEST_CASE("reborn and not UP, an owner finds by reading that somebody else has its shard by now") {
+  Bench bench;
+  const std::vector<Incarnation> former{me};
+  bench.own();
+  bench.suspend();
+  bench.around.self = me_again;  // as a shadow: in force, and not allowed to own
+  bench.around.former = &former;
+  bench.around.session_ok = true;
+  bench.feed(SessionResumed{});
+  bench.finds(record_of(me, 10));
+  CHECK(bench.shard.state == ShardState::suspended);
+  CHECK_FALSE(bench.did<DropMemory>());
+  bench.finds(record_of(bob, 14));
+  CHECK(bench.shard.state == ShardState::none);
+  CHECK(bench.did<DropMemory>());
+  CHECK(bench.did<Reroute>());
+}
+
 TEST_CASE("a re-adoption that finds a former incarnation of mine goes on from that token") {
   Bench bench;
   bench.own();
