@@ -9,7 +9,6 @@
 namespace catga::actors {
 
 namespace {
-constexpr std::chrono::milliseconds tick_every{20};
 constexpr std::int64_t first_claims_wait_ms = 10'000;  // for cluster.min_members, at the longest
 constexpr std::int64_t first_right_ms = 5'000;         // T_first, right of the old owner
 }  // namespace
@@ -262,6 +261,17 @@ void NodeActor::tick() {
                      {"duration_ms", now - plan_said_at_}});
     plan_said_at_ = 0;
   }
+}
+
+/// Handlers that run too long are left out: they are for the log, and none runs between two turns.
+bool NodeActor::tick_is_due() const {
+  const std::int64_t now = boot_ms();
+  if (host_.standing.session_ok() != session_ok_) return true;
+  if (situation_.only_former && now >= only_former_until_) return true;
+  if (nats_lost_at_ != 0 && situation_.leaving) return true;
+  if (releasing_ && host_.held.load() != 0) return true;
+  if (!situation_.claims_allowed && now - started_at_ >= first_claims_wait_ms) return true;
+  return rebalance_.pending() != 0 || plan_said_at_ != 0;
 }
 
 void NodeActor::grant_moves() {

@@ -6,6 +6,7 @@
 
 #include <caf/event_based_actor.hpp>
 
+#include <chrono>
 #include <memory>
 
 namespace catga::actors {
@@ -16,6 +17,10 @@ class NodeActor final : public caf::event_based_actor {
   caf::behavior make_behavior() override;
   void on_exit() override;
   const char* name() const override { return "node"; }
+
+  static constexpr std::chrono::milliseconds tick_every{20};
+  /// False: a tick would find nothing to do now. (The simulator does not wake the actor for it.)
+  bool tick_is_due() const;
 
  private:
   void view_adopted(const ViewNews& news);

@@ -281,6 +281,7 @@ void Router::adopt(std::shared_ptr<const Standing> standing, Incarnation self) {
 }
 
 void Router::tick() {
+  if (pending() == 0) return;
   const std::int64_t now = boot_ms();
   std::vector<std::uint64_t> due;
   for (Table& table : tables_) {

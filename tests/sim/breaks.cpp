@@ -33,6 +33,14 @@ const std::vector<BreakInfo>& all_breaks() {
       {Break::timer_kept, "timer-kept", "a timer stays in the table after its turn"},
       {Break::forwarded_queue_dropped, "forwarded-queue-dropped",
        "the queue of a shard that moves is not handed over"},
+      {Break::no_reading_right, "no-reading-right",
+       "queries are answered from memory until the session's deadline"},
+      {Break::timer_unchecked, "timer-unchecked",
+       "a timer's turn is committed although the timer has fired before"},
+      {Break::quiet_assumed, "quiet-assumed",
+       "a new owner is told that outbox and timers are empty, whatever they hold"},
+      {Break::primary_unsaid, "primary-unsaid",
+       "nodes do not say which Redis primary they write to, so nobody sees that there are two"},
   };
   return all;
 }

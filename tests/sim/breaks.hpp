@@ -28,6 +28,10 @@ enum class Break {
   outbox_forgotten,
   timer_kept,
   forwarded_queue_dropped,
+  no_reading_right,
+  timer_unchecked,
+  quiet_assumed,
+  primary_unsaid,
 };
 
 struct BreakInfo {

@@ -4,13 +4,6 @@
 
 namespace catga::sim {
 
-std::shared_ptr<Bus::Port> Bus::handle(Port& port) const {
-  for (const auto& one : ports_) {
-    if (one.get() == &port) return one;
-  }
-  return nullptr;
-}
-
 std::shared_ptr<Bus::Port> Bus::find(Incarnation inbox, Line line) const {
   for (const auto& port : ports_) {
     if (port->line == line && port->interest && port->inboxes.contains(inbox)) return port;
@@ -35,10 +28,7 @@ void Bus::close(const std::shared_ptr<Port>& port, Moment linger) {
   port->link = nullptr;
   world_.after(linger, [this, port] {
     std::erase(ports_, port);
-    std::erase_if(last_, [&port](const auto& one) {
-      return one.first.first == port->id || one.first.second == port->id;
-    });
-    last_sent_.erase(port->id);
+    port->forgotten = true;
   });
 }
 
@@ -50,16 +40,15 @@ void Bus::Port::listen(Incarnation inbox) {
 bool Bus::Port::publish(Incarnation to, std::string bytes, std::uint64_t batch) {
   if (!believed) return false;
   ++owner.sent;
-  auto self = owner.handle(*this);
-  if (!connected || !self) {
+  if (!connected || forgotten) {
     ++owner.lost;
     return true;
   }
   World& world = owner.world_;
   const Moment up = world.dice.skewed(owner.manners_.least, owner.manners_.most) / 2;
-  Moment& before = owner.last_sent_[id];
-  before = std::max(before, world.now() + up);
-  world.at(before, [self, to, of = generation, bytes = std::move(bytes), batch]() mutable {
+  sent_until = std::max(sent_until, world.now() + up);
+  world.at(sent_until, [self = shared_from_this(), to, of = generation, bytes = std::move(bytes),
+                        batch]() mutable {
     if (self->generation != of || !self->connected) return void(++self->owner.lost);
     self->owner.at_server(self, to, std::move(bytes), batch);
   });
@@ -69,13 +58,11 @@ bool Bus::Port::publish(Incarnation to, std::string bytes, std::uint64_t batch) 
 bool Bus::Port::broadcast(std::string bytes) {
   if (!believed) return false;
   ++owner.sent;
-  auto self = owner.handle(*this);
-  if (!connected || !self) return true;
+  if (!connected || forgotten) return true;
   World& world = owner.world_;
   const Moment up = world.dice.skewed(owner.manners_.least, owner.manners_.most) / 2;
-  Moment& before = owner.last_sent_[id];
-  before = std::max(before, world.now() + up);
-  world.at(before, [self, of = generation, bytes = std::move(bytes)] {
+  sent_until = std::max(sent_until, world.now() + up);
+  world.at(sent_until, [self = shared_from_this(), of = generation, bytes = std::move(bytes)] {
     if (self->generation != of || !self->connected) return;
     for (const auto& port : std::vector(self->owner.ports_)) {
       if (port->line == self->line && port->interest) self->owner.carry(self, port, bytes, true);
@@ -88,8 +75,8 @@ void Bus::at_server(const std::shared_ptr<Port>& from, Incarnation to, std::stri
                     std::uint64_t batch) {
   const std::shared_ptr<Port> port = find(to, from->line);
   if (!port) return say_nobody(from, to, batch);
-  const auto cut = cuts_.find({from->machine.name, port->machine.name});
-  if (cut != cuts_.end() && cut->second) return say_nobody(from, to, batch);
+  if (is_cut(*from, *port) && cuts_.at({from->machine.name, port->machine.name}))
+    return say_nobody(from, to, batch);
   const bool fresh = world_.now() - port->subscribed < manners_.fresh;
   if (fresh && port != from && world_.dice.chance(manners_.false_nobody))
     return say_nobody(from, to, batch);
@@ -98,11 +85,12 @@ void Bus::at_server(const std::shared_ptr<Port>& from, Incarnation to, std::stri
 
 void Bus::carry(const std::shared_ptr<Port>& from, const std::shared_ptr<Port>& to,
                 std::string bytes, bool broadcast) {
-  if (cuts_.contains({from->machine.name, to->machine.name})) return void(++lost);
+  if (is_cut(*from, *to)) return void(++lost);
   const int copies = world_.dice.chance(manners_.duplicate) ? 2 : 1;
-  for (int copy = 0; copy < copies; ++copy) {
+  for (int copy = 1; copy <= copies; ++copy) {
     Moment arrival = world_.now() + world_.dice.skewed(manners_.least, manners_.most) / 2;
-    Moment& before = last_[{from->id, to->id}];
+    if (from->arrives_until.size() <= to->id) from->arrives_until.resize(to->id + 1);
+    Moment& before = from->arrives_until[to->id];
     const bool overtakes = world_.dice.chance(manners_.overtake);
     if (overtakes) {
       arrival += world_.dice.skewed(0, 20 * ms);
@@ -113,7 +101,7 @@ void Bus::carry(const std::shared_ptr<Port>& from, const std::shared_ptr<Port>& 
     if (to->machine.life() != to->life) return void(++lost);
     to->machine.at(
         arrival,
-        [to, of = to->generation, bytes, broadcast] {
+        [to, of = to->generation, bytes = copy < copies ? bytes : std::move(bytes), broadcast] {
           if (to->closed || !to->connected || to->generation != of || !to->heard)
             return void(++to->owner.lost);
           to->heard(bytes, broadcast);
@@ -245,6 +233,12 @@ void SimCarrier::send(Incarnation to) {
   }
   sent_[batch] = std::move(asks);
   if (sent_.size() > sent_kept) sent_.erase(sent_.begin());
+}
+
+std::size_t SimCarrier::longest_lane() const {
+  std::size_t longest = 0;
+  for (const auto& [to, lane] : lanes_) longest = std::max(longest, lane.bytes.size());
+  return longest;
 }
 
 void SimCarrier::nobody(Incarnation to, std::uint64_t batch) {

@@ -30,7 +30,7 @@ enum class Line { traffic, heartbeat };
 class Bus {
  public:
   /// One connection of one process.
-  struct Port {
+  struct Port : std::enable_shared_from_this<Port> {
     Port(Bus& bus, Machine& on, Line of) : owner(bus), machine(on), line(of), life(on.life()) {}
     Bus& owner;
     std::uint64_t id = 0;
@@ -53,7 +53,10 @@ class Bus {
     bool believed = true;   ///< as the process knows
     bool interest = true;   ///< as the server knows
     bool closed = false;
+    bool forgotten = false;  ///< the server noticed that it is gone
     std::uint64_t generation = 0;
+    Moment sent_until = 0;                ///< what it says keeps its order: up to the server,
+    std::vector<Moment> arrives_until{};  ///< and on to each port, by its id
   };
 
   Bus(World& world, BusManners manners) : world_(world), manners_(manners) {}
@@ -73,6 +76,7 @@ class Bus {
     return away_.contains({machine.name, line});
   }
   void heal();
+  bool any_cut() const { return !cuts_.empty(); }
 
   std::uint64_t sent = 0, lost = 0;
   BusManners& manners() { return manners_; }
@@ -85,13 +89,13 @@ class Bus {
              bool broadcast);
   void say_nobody(const std::shared_ptr<Port>& from, Incarnation to, std::uint64_t batch);
   std::shared_ptr<Port> find(Incarnation inbox, Line line) const;
-  std::shared_ptr<Port> handle(Port& port) const;
+  bool is_cut(const Port& from, const Port& to) const {
+    return !cuts_.empty() && cuts_.contains({from.machine.name, to.machine.name});
+  }
 
   World& world_;
   BusManners manners_;
   std::vector<std::shared_ptr<Port>> ports_;
-  std::map<std::pair<std::uint64_t, std::uint64_t>, Moment> last_;  // arrivals keep their order
-  std::map<std::uint64_t, Moment> last_sent_;
   std::uint64_t next_port_ = 1;
   std::map<std::pair<std::string, std::string>, bool> cuts_;
   std::set<std::pair<std::string, Line>> away_;
@@ -121,6 +125,7 @@ class SimCarrier final : public Carrier {
   Status push(Incarnation to, const wire::Record& record, std::uint64_t ask) override;
   void announce(const wire::Owns& owns) override;
   void nobody(Incarnation to, std::uint64_t batch);
+  std::size_t longest_lane() const;
 
  private:
   struct Lane {

@@ -9,6 +9,8 @@
 #include "oracle.hpp"
 
 #include <algorithm>
+#include <map>
+#include <optional>
 #include <thread>
 
 namespace catga::sim {
@@ -16,6 +18,122 @@ namespace catga::sim {
 namespace {
 
 constexpr Moment converge_within = 30 * second;
+
+/// Looks at everything ten times a second, for what no single event shows.
+class Patrol {
+ public:
+  Patrol(const Scenery& scenery, const std::vector<std::unique_ptr<Node>>& nodes,
+         const std::vector<std::unique_ptr<Caller>>& callers)
+      : scenery_(scenery), nodes_(nodes), callers_(callers) {}
+
+  void begin() {
+    for (const auto& node : nodes_)
+      node->still_outvoted = [this, one = node.get()] { return is_outvoted(*one); };
+    look();
+  }
+
+ private:
+  void look() {
+    scenery_.world.after(100 * ms, [this] {
+      look_at_buffers();
+      look_for_outvoted();
+      look_for_forgotten();
+      look();
+    });
+  }
+
+  /// I10: nothing holds more than it may.
+  void look_at_buffers() {
+    const Config& config = scenery_.plan.config;
+    const auto check = [this](const std::string& whose, std::uint64_t holds, std::uint64_t most) {
+      if (holds > most)
+        scenery_.world.fail("I10: " + whose + " holds " + std::to_string(holds) + ", more than " +
+                            std::to_string(most));
+    };
+    for (const auto& node : nodes_) {
+      if (!node->alive()) continue;
+      check(node->name + "'s table of asks", node->router()->pending(), config.ask.pending);
+      check(node->name + "'s queues of moving shards", node->host()->buffered_bytes,
+            config.buffer.node_bytes);
+      check(node->name + "'s lane", node->carrier()->longest_lane(),
+            scenery_.plan.carrier.lane_bytes + config.ask.payload_max);
+    }
+    for (const auto& caller : callers_) {
+      if (caller->router() != nullptr)
+        check(caller->name + "'s table of asks", caller->router()->pending(), config.ask.pending);
+    }
+    check("a pipeline", scenery_.redis.longest_queue(), scenery_.plan.redis.pending);
+  }
+
+  /// R34: who can hear most others write to another primary, and since when.
+  void look_for_outvoted() {
+    for (const auto& node : nodes_) {
+      if (!is_outvoted(*node))
+        node->outvoted.reset();
+      else if (!node->outvoted)
+        node->outvoted = scenery_.world.now();
+    }
+  }
+  bool is_outvoted(const Node& node) const {
+    const bool mute = scenery_.plan.mixed;  // earlier versions do not say where they write
+    if (!scenery_.redis.is_split() || scenery_.bus.any_cut() || mute || !able(node)) return false;
+    std::size_t mine = 1, theirs = 0;
+    for (const auto& other : nodes_) {
+      if (other.get() == &node || !able(*other) || !knows(node, *other)) continue;
+      // What they believe: one that is cut off from Redis goes on naming the old one.
+      ++(other->membership()->primary == node.membership()->primary ? mine : theirs);
+    }
+    return theirs > mine;
+  }
+  static bool able(const Node& node) {
+    return node.alive() && !node.frozen() && node.linked() && node.membership()->joined;
+  }
+  /// Each must watch the other to be heard and to count.
+  static bool knows(const Node& one, const Node& other) {
+    return one.membership()->watched.contains(other.incarnation());
+  }
+
+  /// I11: who has no session is reaped soon, by any node that could do it all the while.
+  void look_for_forgotten() {
+    const Moment now = scenery_.world.now();
+    const Moment ttl = scenery_.plan.config.membership.session_ttl.count() * ms;
+    std::map<Incarnation, Moment> fit, ended;
+    std::optional<MembershipView> table;
+    std::vector<bool> there;
+    MemberStore& store = scenery_.redis.data().members();
+    store.read_view([&table](Result<MembershipView> read) { table = std::move(*read); });
+    std::vector<Incarnation> all;
+    for (const catga::Member& member : table->members) all.push_back(member.incarnation);
+    store.sessions(all, [&there](Result<std::vector<bool>> read) { there = std::move(*read); });
+    const bool redis_well = scenery_.redis.well() && !scenery_.redis.is_split();
+    for (const auto& node : nodes_) {
+      if (!redis_well || !able(*node) || !scenery_.redis.reachable(*node)) continue;
+      const membership::Membership& member = *node->membership();
+      if (!member.in_force || !member.redis || !table->find(node->incarnation())) continue;
+      const auto before = fit_.find(node->incarnation());
+      fit[node->incarnation()] = before == fit_.end() ? now : before->second;
+    }
+    fit_ = std::move(fit);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      if (there[i]) continue;
+      const auto before = ended_.find(all[i]);
+      ended[all[i]] = before == ended_.end() ? now : before->second;
+    }
+    ended_ = std::move(ended);
+    for (const auto& [gone, since] : ended_) {
+      for (const auto& [node, able_since] : fit_) {
+        if (node != gone && now - std::max(since, able_since) > ttl + 2 * second)
+          return scenery_.world.fail("I11: " + text_of(gone) + " has had no session for " +
+                                     text_of_moment(now - since) + " ms, and nobody reaps it");
+      }
+    }
+  }
+
+  const Scenery scenery_;
+  const std::vector<std::unique_ptr<Node>>& nodes_;
+  const std::vector<std::unique_ptr<Caller>>& callers_;
+  std::map<Incarnation, Moment> fit_, ended_;  // since when
+};
 
 /// Everything of one run, in the order in which it may go.
 class Run {
@@ -30,8 +148,17 @@ class Run {
         scenery_{world_, plan_, bus_, redis_, options.planted, log} {
     oracle_.watch(redis_);
     world_.say("plan", plan_.text());
-    for (unsigned i = 0; i < plan_.nodes + plan_.spares; ++i)
-      nodes_.push_back(std::make_unique<Node>(scenery_, "node" + std::to_string(i)));
+    const auto add_node = [this](const std::string& name, const std::string& id, bool shadow) {
+      nodes_.push_back(std::make_unique<Node>(scenery_, name, id, shadow));
+    };
+    for (unsigned i = 0; i < plan_.nodes + plan_.spares; ++i) {
+      const std::string name = "node" + std::to_string(i);
+      add_node(name, name, i < plan_.shadows);
+    }
+    for (unsigned i = 0; i < plan_.shadows; ++i) {
+      const std::string id = "node" + std::to_string(i);
+      add_node(id + "b", id, true);
+    }
     for (unsigned i = 0; i < plan_.clients; ++i)
       callers_.push_back(std::make_unique<Caller>(scenery_, "client" + std::to_string(i)));
   }
@@ -43,7 +170,12 @@ class Run {
       Node* node = nodes_[i].get();
       world_.after(world_.dice.between(0, 50 * ms), [node] { node->start(); });
     }
+    for (unsigned i = 0; i < plan_.shadows; ++i) {
+      Node* node = nodes_[plan_.nodes + plan_.spares + i].get();
+      world_.after(world_.later_dice.between(0, 3 * second), [node] { node->start(); });
+    }
     for (const auto& caller : callers_) caller->start();
+    patrol_.begin();
     const Moment begins = plan_.calm ? 5 * second : world_.dice.between(0, 2 * second);
     world_.after(begins, [&load] { load.start(); });
     world_.after(begins, [&faults] { faults.start(); });
@@ -75,7 +207,7 @@ class Run {
  private:
   Plan prepare() {
     world_.tracing = options_.trace;
-    return plan_of(world_.dice, options_.circumstances);
+    return plan_of(world_, options_.circumstances);
   }
 
   Oracle::Rules rules() const {
@@ -139,7 +271,12 @@ class Run {
       if (!node->alive()) continue;
       if (node->leaving()) return node->name + " is still leaving" + node->plight();
       ++expected;
-      if (!node->up()) return node->name + " is not UP" + node->plight();
+      const bool behind =
+          node->stands_by() &&
+          std::any_of(nodes_.begin(), nodes_.end(), [&node](const auto& other) {
+            return other->up() && !other->leaving() && other->node_id == node->node_id;
+          });
+      if (!node->up() && !behind) return node->name + " is not UP" + node->plight();
     }
     if (view->members.size() != expected)
       return "the table has " + std::to_string(view->members.size()) + " members, but " +
@@ -192,6 +329,7 @@ class Run {
   const Scenery scenery_;
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<std::unique_ptr<Caller>> callers_;
+  Patrol patrol_{scenery_, nodes_, callers_};
 };
 
 }  // namespace

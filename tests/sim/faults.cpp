@@ -16,6 +16,50 @@ void Faults::start() {
       node->set_clock_rate(0.9 + 0.2 * static_cast<double>(world.dice.below(1000)) / 1000);
   }
   next();
+  if (!scenery_.plan.later_faults.empty()) next_later();
+}
+
+void Faults::next_later() {
+  World& world = scenery_.world;
+  world.after(world.later_dice.between(0, 2 * scenery_.plan.later_gap), [this] {
+    if (!running_) return;
+    happen(scenery_.world.later_dice.one_of(scenery_.plan.later_faults));
+    next_later();
+  });
+}
+
+/// A failover that not everybody notices.
+void Faults::split_redis() {
+  World& world = scenery_.world;
+  Dice& dice = world.later_dice;
+  if (scenery_.redis.is_split()) return;
+  const double share = dice.chance(0.5) ? 0.5 : 0.25;
+  std::set<std::string> behind;
+  std::string names;
+  const auto choose = [&](const std::string& name) {
+    if (dice.chance(share)) behind.insert(name);
+  };
+  for (const auto& node : nodes_) choose(node->name);
+  for (const auto& caller : callers_) choose(caller->name);
+  for (const std::string& name : behind) names += ' ' + name;
+  const Moment ttl = scenery_.plan.config.membership.session_ttl.count() * ms;
+  const Moment lasts = dice.between(50 * ms, dice.chance(0.5) ? second : 3 * ttl + 2 * second);
+  say("Redis has two primaries for " + text_of_moment(lasts) + " ms; with the old one stay" +
+      names);
+  scenery_.redis.split(behind);
+  const std::string of = scenery_.redis.new_run_id();
+  const auto as_long = [this, of] {
+    return scenery_.redis.is_split() && scenery_.redis.new_run_id() == of;
+  };
+  for (const auto& node : nodes_) {
+    if (!dice.chance(0.3)) continue;
+    world.after(dice.between(0, lasts), [this, as_long, one = node.get()] {
+      if (as_long()) scenery_.redis.move_over(*one);
+    });
+  }
+  world.after(lasts, [this, as_long] {
+    if (as_long()) scenery_.redis.end_split();
+  });
 }
 
 void Faults::next() {
@@ -191,6 +235,19 @@ void Faults::happen(Fault fault) {
       scenery_.redis.memory_full(true);
       later(wait, [this] { scenery_.redis.memory_full(false); });
       return;
+    case Fault::script_flush: {
+      Dice& own = world.later_dice;
+      say("Redis' scripts are flushed");
+      scenery_.redis.flush_scripts(own.chance(0.5) ? 0 : own.below(20));
+      // Somebody does it again and again.
+      for (auto more = own.chance(0.3) ? own.below(6) : 0; more > 0; --more) {
+        later(own.between(0, 30 * ms),
+              [this, after = own.below(4)] { scenery_.redis.flush_scripts(after); });
+      }
+      return;
+    }
+    case Fault::old_primary:
+      return split_redis();
     case Fault::disk_full:
       say("Redis' disk is full" + how_long);
       scenery_.redis.disk_full(true);

@@ -17,6 +17,8 @@ class Faults {
 
  private:
   void next();
+  void next_later();
+  void split_redis();
   void happen(Fault fault);
   Node* some_node(bool up_only);
   std::size_t running() const;

@@ -1,6 +1,7 @@
 #include "kinds.hpp"
 
 #include "oracle.hpp"
+#include "workers.hpp"
 
 #include <chrono>
 
@@ -49,6 +50,28 @@ Page Journal::on(Turn& turn, const Credit& credit) {
 
 Page Journal::on(const Turn& turn, const Read&) const {
   Oracle::here().handler_runs(turn.entity());
+  return state;
+}
+
+Page Journal::on(Turn& turn, const Ponder& ponder) {
+  Oracle::here().handler_runs(turn.entity());
+  stand_still(ponder.wait_ms * ms);
+  return write(turn, state, ponder.change, 0);
+}
+
+Task<Page> Journal::on(Turn& turn, const Await& await) {
+  Oracle::here().handler_runs(turn.entity());
+  const Ref<Journal> other = turn.ref<Journal>(await.other);
+  const std::int64_t asked_for = await.change + asked, wait_ms = await.wait_ms;
+  const Result<Page> page = co_await turn.ask<Ponder>(other, asked_for, wait_ms);
+  if (!page) co_return page.error();
+  Oracle::here().promised(await.change, {asked_for, other.entity(), 0});
+  co_return write(turn, state, await.change, 0);
+}
+
+Page Journal::on(const Turn& turn, const Study& study) const {
+  Oracle::here().handler_runs(turn.entity());
+  stand_still(study.wait_ms * ms);
   return state;
 }
 

@@ -29,6 +29,12 @@ struct Append   { using Reply = Page; std::int64_t change = 0, limit = 0; CATGA_
 struct Later    { using Reply = Page; std::int64_t change = 0, wait_ms = 0; std::string name; CATGA_MESSAGE(Later, change, wait_ms, name); };
 /// Makes log/<other> append first, and waits for that.
 struct Consult  { using Reply = Page; std::int64_t change = 0; std::string other; CATGA_MESSAGE(Consult, change, other); };
+/// Holds a worker for so long, then appends.
+struct Ponder   { using Reply = Page; std::int64_t change = 0, wait_ms = 0; CATGA_MESSAGE(Ponder, change, wait_ms); };
+/// Makes log/<other> ponder, and waits for that without holding a worker.
+struct Await    { using Reply = Page; std::int64_t change = 0, wait_ms = 0; std::string other; CATGA_MESSAGE(Await, change, wait_ms, other); };
+/// Reads, and holds a worker for so long before it answers.
+struct Study    { using Reply = Page; std::int64_t wait_ms = 0; CATGA_MESSAGE(Study, wait_ms); };
 struct Deposit  { using Reply = Page; std::int64_t change = 0, cents = 0; CATGA_MESSAGE(Deposit, change, cents); };
 struct Withdraw { using Reply = Page; std::int64_t change = 0, cents = 0; CATGA_MESSAGE(Withdraw, change, cents); };
 struct Transfer { using Reply = Page; std::int64_t change = 0, cents = 0; std::string to; CATGA_MESSAGE(Transfer, change, cents, to); };
@@ -39,7 +45,7 @@ struct Read     { using Reply = Page; CATGA_MESSAGE(Read); };
 class Journal {
  public:
   static constexpr std::string_view kind = "log";
-  using Handles = Messages<Append, Later, Consult, Credit, Read>;
+  using Handles = Messages<Append, Later, Consult, Credit, Read, Ponder, Await, Study>;
   Page state;
 
   Result<Page> on(Turn& turn, const Append& append);
@@ -47,6 +53,9 @@ class Journal {
   Task<Page> on(Turn& turn, const Consult& consult);
   Page on(Turn& turn, const Credit& credit);
   Page on(const Turn& turn, const Read& read) const;
+  Page on(Turn& turn, const Ponder& ponder);
+  Task<Page> on(Turn& turn, const Await& await);
+  Page on(const Turn& turn, const Study& study) const;
 };
 
 class Account {

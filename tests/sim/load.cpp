@@ -11,6 +11,67 @@ Load::Load(const Scenery& scenery, Oracle& oracle, std::vector<std::unique_ptr<N
 void Load::start() {
   running_ = true;
   next();
+  if (scenery_.plan.workers != 0) next_ponder();
+}
+
+void Load::next_ponder() {
+  World& world = scenery_.world;
+  world.after(world.later_dice.between(1, 2 * scenery_.plan.ponder_gap), [this] {
+    if (!running_) return;
+    ask_to_ponder();
+    next_ponder();
+  });
+}
+
+void Load::ask_to_ponder() {
+  Dice& dice = scenery_.world.later_dice;
+  const auto [by, router] = somebody(dice);
+  if (by == nullptr) return;
+  // Mostly a while, now and then longer than a session.
+  const std::int64_t ttl = scenery_.plan.config.membership.session_ttl.count();
+  const std::int64_t wait = dice.chance(0.6) ? dice.skewed(1, 300) : dice.between(100, ttl * 3 / 2);
+  const auto key = [&] { return "k" + std::to_string(dice.below(scenery_.plan.accounts)); };
+  const std::int64_t change = static_cast<std::int64_t>(next_);
+  next_ += numbers_per_change;
+  Oracle::Question question;
+  question.asked = scenery_.world.now();
+  question.change = change;
+  question.entity = {"log", key()};
+  Ask ask;
+  ask.entity = question.entity;
+  if (dice.chance(0.5)) ask.timeout = std::chrono::milliseconds(wait + dice.between(500, 5000));
+  const auto say = [&](const auto& message) {
+    ask.message = std::remove_cvref_t<decltype(message)>::catga_message_name();
+    ask.payload = encode(message);
+  };
+  const auto what = dice.below(10);
+  if (what < 5) {
+    say(Ponder{change, wait});
+  } else if (what < 8) {
+    say(Await{change, wait, key()});
+  } else {
+    say(Study{wait});
+    ask.query = true;
+    question.change = 0;
+  }
+  question.what = ask.message + ' ' + std::to_string(change / numbers_per_change) + " (" +
+                  std::to_string(wait) + " ms)";
+  send(*by, *router, std::move(ask), question, 0);
+}
+
+/// Who asks: mostly a program that only calls. None if the one chosen cannot.
+std::pair<Machine*, Router*> Load::somebody(Dice& dice) {
+  std::pair<Machine*, Router*> found;
+  if (dice.chance(0.7) || nodes_.empty()) {
+    Caller& caller = *dice.one_of(callers_);
+    found = {&caller, caller.router()};
+  } else {
+    Node& node = *dice.one_of(nodes_);
+    if (!node.up() || node.leaving()) return {};
+    found = {&node, node.router()};
+  }
+  if (found.first->frozen()) return {};
+  return found;
 }
 
 void Load::next() {
@@ -31,19 +92,8 @@ EntityId Load::some(const char* kind) {
 
 void Load::ask_something() {
   Dice& dice = scenery_.world.dice;
-  Machine* by = nullptr;
-  Router* router = nullptr;
-  if (dice.chance(0.7) || nodes_.empty()) {
-    Caller& caller = *dice.one_of(callers_);
-    by = &caller;
-    router = caller.router();
-  } else {
-    Node& node = *dice.one_of(nodes_);
-    if (!node.up() || node.leaving()) return;
-    by = &node;
-    router = node.router();
-  }
-  if (by->frozen()) return;
+  const auto [by, router] = somebody(dice);
+  if (by == nullptr) return;
   Oracle::Question question;
   question.asked = scenery_.world.now();
   const std::int64_t change = static_cast<std::int64_t>(next_);

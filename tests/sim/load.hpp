@@ -27,6 +27,10 @@ class Load {
   };
   void next();
   void ask_something();
+  /// Asks whose handlers hold workers, and asks that wait for such; with chance of their own.
+  void next_ponder();
+  void ask_to_ponder();
+  std::pair<Machine*, Router*> somebody(Dice& dice);
   void send(Machine& by, Router& router, Ask ask, const Oracle::Question& question, int tries);
   void tell(Router& router);
   EntityId some(const char* kind);

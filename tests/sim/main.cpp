@@ -1,12 +1,19 @@
 // simulate: runs seeds, prints what fails.
 #include "cluster.hpp"
 
+#include <algorithm>
 #include <chrono>
+#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <map>
+#include <mutex>
 #include <string>
 #include <string_view>
+#include <thread>
+#include <vector>
 
 namespace {
 
@@ -15,6 +22,7 @@ using namespace catga::sim;
 constexpr const char* usage =
     "usage: simulate [--seeds N] [--first K] [--mode safety|converge|both] [--break NAME]\n"
     "                [--trace] [--list] [--check-breaks] [--same] [--loose] [--log LEVEL]\n"
+    "                [--jobs N]\n"
     "  --seeds N        how many seeds to run (default 100)\n"
     "  --first K        the first of them (default 1)\n"
     "  --mode M         safety: faults never stop; converge: they stop, all must come to rest;\n"
@@ -26,7 +34,8 @@ constexpr const char* usage =
     "  --same           runs each seed twice: both runs must be the same\n"
     "  --loose    does not check that queries are linearizable\n"
     "  --keep-going     does not stop after 10 failures\n"
-    "  --log LEVEL      also prints the log of the nodes\n";
+    "  --jobs N         how many seeds run at a time (default: one per core)\n"
+    "  --log LEVEL      also prints the log of the nodes, of one seed at a time\n";
 
 struct Options {
   std::uint64_t seeds = 100, first = 1;
@@ -35,6 +44,7 @@ struct Options {
   Break planted = Break::none;
   bool trace = false, list = false, check_breaks = false, same = false, loose = false;
   bool keep_going = false, quiet = false;
+  unsigned jobs = std::max(1U, std::thread::hardware_concurrency());
   std::string log = "off";
 };
 
@@ -73,24 +83,97 @@ struct Sum {
   std::string first;  ///< of the failures
 };
 
+struct Outcome {
+  RunReport report;
+  bool fails_without = false;  ///< the planted bug: it is not what this seed found
+};
+
+Outcome outcome_of(const Options& options, Break planted, std::uint64_t seed, SharedLog& log) {
+  RunOptions run_options;
+  run_options.seed = seed;
+  run_options.mode = mode_of(options, seed);
+  run_options.planted = run_options.circumstances = planted;
+  run_options.trace = options.trace;
+  run_options.strict = !options.loose;
+  Outcome outcome{run(run_options, log)};
+  RunReport& report = outcome.report;
+  if (options.same) {
+    const RunReport again = run(run_options, log);
+    if (again.digest != report.digest || again.happenings != report.happenings ||
+        again.trace != report.trace)
+      report.failure += " (and the second run of this seed was another one" +
+                        first_difference(report.trace, again.trace) + ")";
+  }
+  if (!report.failure.empty() && planted != Break::none) {
+    run_options.planted = Break::none;
+    outcome.fails_without = !run(run_options, log).failure.empty();
+  }
+  return outcome;
+}
+
+/// Runs seeds on several threads, a little ahead of who takes their outcomes in order.
+class Ahead {
+ public:
+  using Work = std::function<Outcome(std::uint64_t seed)>;
+  Ahead(std::uint64_t first, std::uint64_t end, unsigned jobs, Work work)
+      : end_(end), ahead_(4 * jobs), work_(std::move(work)), next_(first), taken_(first) {
+    for (unsigned i = 0; i < jobs; ++i) threads_.emplace_back([this] { go(); });
+  }
+  ~Ahead() {
+    {
+      const std::lock_guard guard(lock_);
+      next_ = end_;
+    }
+    changed_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
+  Ahead(const Ahead&) = delete;
+  Ahead& operator=(const Ahead&) = delete;
+
+  /// Of the first seed, then of the next.
+  Outcome take() {
+    std::unique_lock guard(lock_);
+    changed_.wait(guard, [this] { return done_.contains(taken_); });
+    Outcome outcome = std::move(done_.extract(taken_++).mapped());
+    guard.unlock();
+    changed_.notify_all();
+    return outcome;
+  }
+
+ private:
+  void go() {
+    std::unique_lock guard(lock_);
+    for (;;) {
+      changed_.wait(guard, [this] { return next_ >= end_ || next_ < taken_ + ahead_; });
+      if (next_ >= end_) return;
+      const std::uint64_t seed = next_++;
+      guard.unlock();
+      Outcome outcome = work_(seed);
+      guard.lock();
+      done_.emplace(seed, std::move(outcome));
+      changed_.notify_all();
+    }
+  }
+
+  const std::uint64_t end_, ahead_;
+  const Work work_;
+  std::mutex lock_;
+  std::condition_variable changed_;
+  std::uint64_t next_, taken_;
+  std::map<std::uint64_t, Outcome> done_;
+  std::vector<std::thread> threads_;
+};
+
 /// Runs the seeds; stops at the first failure if `one_is_enough`.
 Sum run_all(const Options& options, Break planted, bool one_is_enough, SharedLog& log) {
   Sum sum;
-  for (std::uint64_t seed = options.first; seed < options.first + options.seeds; ++seed) {
-    RunOptions run_options;
-    run_options.seed = seed;
-    run_options.mode = mode_of(options, seed);
-    run_options.planted = run_options.circumstances = planted;
-    run_options.trace = options.trace;
-    run_options.strict = !options.loose;
-    RunReport report = run(run_options, log);
-    if (options.same) {
-      const RunReport again = run(run_options, log);
-      if (again.digest != report.digest || again.happenings != report.happenings ||
-          again.trace != report.trace)
-        report.failure += " (and the second run of this seed was another one" +
-                          first_difference(report.trace, again.trace) + ")";
-    }
+  const std::uint64_t end = options.first + options.seeds;
+  Ahead ahead(options.first, end, options.jobs,
+              [&](std::uint64_t seed) { return outcome_of(options, planted, seed, log); });
+  for (std::uint64_t seed = options.first; seed < end; ++seed) {
+    const Outcome outcome = ahead.take();
+    const RunReport& report = outcome.report;
+    const Mode mode = mode_of(options, seed);
     ++sum.runs;
     sum.cluster_seconds += report.cluster_seconds;
     sum.commits += report.commits;
@@ -99,16 +182,12 @@ Sum run_all(const Options& options, Break planted, bool one_is_enough, SharedLog
     sum.happenings += report.happenings;
     sum.failovers += report.failovers;
     if (report.failure.empty()) {
-      if (options.trace && options.seeds == 1) print(report, run_options.mode, true);
+      if (options.trace && options.seeds == 1) print(report, mode, true);
       continue;
     }
-    if (planted != Break::none) {  // found only if the seed passes without the bug
-      RunOptions sound = run_options;
-      sound.planted = Break::none;
-      if (!run(sound, log).failure.empty()) continue;
-    }
+    if (outcome.fails_without) continue;
     if (sum.failures++ == 0) sum.first = report.failure;
-    if (!options.quiet) print(report, run_options.mode, options.trace);
+    if (!options.quiet) print(report, mode, options.trace);
     if (one_is_enough || (sum.failures >= 10 && !options.keep_going)) break;
   }
   return sum;
@@ -156,6 +235,8 @@ bool read(int argc, char** argv, Options& options) {
         options.seeds = std::strtoull(given, nullptr, 10), options.seeds_given = true;
       else if (word == "--first")
         options.first = std::strtoull(given, nullptr, 10);
+      else if (word == "--jobs")
+        options.jobs = std::max(1U, static_cast<unsigned>(std::strtoul(given, nullptr, 10)));
       else if (word == "--log")
         options.log = given;
       else if (word == "--mode") {
@@ -186,6 +267,7 @@ int main(int argc, char** argv) {
       std::printf("%-26s %s\n", std::string(info.name).c_str(), std::string(info.about).c_str());
     return 0;
   }
+  if (options.log != "off") options.jobs = 1;
   SharedLog log(options.log);
   if (options.check_breaks) return check_breaks(options, log);
   const auto began = std::chrono::steady_clock::now();

@@ -2,6 +2,7 @@
 
 #include <catga/entities/operation.hpp>
 #include <catga/runtime/cluster/fingerprint.hpp>
+#include <catga/runtime/cluster/membership_answers.hpp>
 #include <catga/runtime/cluster/membership_wire.hpp>
 
 #include <array>
@@ -14,115 +15,6 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr std::int64_t clock_sample_most = 200;
-
-template <class Mine, class Theirs, class Translate>
-Answer<Mine> answer_of(const Result<Theirs>& result, Translate translate) {
-  Answer<Mine> answer;
-  answer.answered = result.ok();
-  if (result.ok())
-    answer.value = translate(result.value());
-  else
-    answer.trouble = result.error().text;
-  return answer;
-}
-
-JoinReply reply_of_join(const Joined& joined) {
-  JoinReply reply;
-  switch (joined.outcome) {
-    case Joined::Outcome::ok:
-      reply.view = joined.view;
-      reply.cluster_id = joined.cluster_id;
-      reply.strikes = joined.strikes;
-      return reply;
-    case Joined::Outcome::name:
-      reply.outcome = JoinReply::Outcome::name;
-      reply.holder = joined.holder;
-      return reply;
-    case Joined::Outcome::spent:
-      reply.outcome = JoinReply::Outcome::spent;
-      return reply;
-    case Joined::Outcome::empty:
-    case Joined::Outcome::other:
-    case Joined::Outcome::config:
-      reply.why = "refused";
-      break;
-  }
-  reply.outcome = JoinReply::Outcome::refused;
-  return reply;
-}
-
-StateReply reply_of_state(const StateChanged& changed) {
-  StateReply reply;
-  switch (changed.outcome) {
-    case StateChanged::Outcome::ok:
-      reply.outcome = StateReply::Outcome::ok;
-      break;
-    case StateChanged::Outcome::no_session:
-      reply.outcome = StateReply::Outcome::no_session;
-      break;
-    case StateChanged::Outcome::name:
-      reply.outcome = StateReply::Outcome::name;
-      reply.holder = changed.holder;
-      break;
-    case StateChanged::Outcome::bad:
-      reply.outcome = StateReply::Outcome::bad;
-      break;
-  }
-  return reply;
-}
-
-EvictReply reply_of_evict(const Evicted& evicted) {
-  EvictReply reply;
-  switch (evicted.outcome) {
-    case Evicted::Outcome::evicted:
-      reply.outcome = EvictReply::Outcome::evicted;
-      break;
-    case Evicted::Outcome::voted:
-      reply.outcome = EvictReply::Outcome::voted;
-      reply.votes = evicted.votes;
-      reply.need = evicted.need;
-      break;
-    case Evicted::Outcome::wait:
-      reply.outcome = EvictReply::Outcome::wait;
-      reply.wait = evicted.wait.count();
-      break;
-    case Evicted::Outcome::brake:
-      reply.outcome = EvictReply::Outcome::brake;
-      reply.brake = evicted.brake;
-      break;
-    case Evicted::Outcome::gone:
-      reply.outcome = EvictReply::Outcome::gone;
-      break;
-    case Evicted::Outcome::no_session:
-      reply.outcome = EvictReply::Outcome::no_session;
-      break;
-  }
-  return reply;
-}
-
-ReapReply reply_of_reap(const Reaped& reaped) {
-  switch (reaped.outcome) {
-    case Reaped::Outcome::reaped:
-      return ReapReply::reaped;
-    case Reaped::Outcome::gone:
-      return ReapReply::gone;
-    case Reaped::Outcome::alive:
-      break;
-  }
-  return ReapReply::alive;
-}
-
-catga::NextState state_of(membership::NextState wanted) {
-  switch (wanted) {
-    case membership::NextState::up:
-      return catga::NextState::up;
-    case membership::NextState::leaving:
-      return catga::NextState::leaving;
-    case membership::NextState::gone:
-      break;
-  }
-  return catga::NextState::gone;
-}
 
 }  // namespace
 
@@ -154,7 +46,8 @@ void Member::start(Incarnation first) {
   node_.spare = new_incarnation();
   node_.seed = new_incarnation().low;
   node_.rings = plan_.config.membership.watchers;
-  node_.name = machine_.name;
+  node_.name = node_id;
+  node_.shadow = shadow;
   node_.canary = true;
   port_.listen(first);
   feed(Begin{});
@@ -171,17 +64,22 @@ void Member::connected(bool up) {
 void Member::sign_of_life(Incarnation from, ViewVersion seen) { feed(SignOfLife{from, seen}); }
 
 void Member::feed(Event event) {
-  events_.push_back(std::move(event));
-  if (std::exchange(feeding_, true)) return;
+  if (feeding_) return void(events_.push_back(std::move(event)));
+  feeding_ = true;
+  take(event);
   while (!events_.empty()) {
     const Event next = std::move(events_.front());
     events_.pop_front();
-    for (Action& action : step(node_, next, boot_ms()))
-      std::visit([this](auto& one) { carry_out(one); }, action);
-    if (!node_.spare) node_.spare = new_incarnation();
+    take(next);
   }
   feeding_ = false;
   tick_at();
+}
+
+void Member::take(const Event& event) {
+  for (Action& action : step(node_, event, boot_ms()))
+    std::visit([this](auto& one) { carry_out(one); }, action);
+  if (!node_.spare) node_.spare = new_incarnation();
 }
 
 void Member::tick_at() {
@@ -201,6 +99,7 @@ std::string Member::worded(membership::Frame frame) const {
     frame.load = 0;
     frame.primary.clear();
   }
+  if (planted_ == Break::primary_unsaid) frame.primary.clear();
   return encode(frame);
 }
 
@@ -211,7 +110,7 @@ void Member::carry_out(const AskJoin& ask) {
   Join join;
   join.member.incarnation = ask.self;
   join.member.state = ask.shadow ? MemberState::shadow : MemberState::warm;
-  join.member.name = machine_.name;
+  join.member.name = node_id;
   join.member.weight = plan_.config.node.weight;
   join.member.app_version = "-";
   join.member.host = "-";
@@ -227,7 +126,9 @@ void Member::carry_out(const AskJoin& ask) {
                                  outcomes.at(static_cast<std::size_t>(result->outcome)) +
                                  (result->holder ? " " + text_of(result->holder) : ""));
     }
-    feed(JoinAnswer{self, answer_of<JoinReply>(result, reply_of_join)});
+    feed(JoinAnswer{self, answer_of<JoinReply>(result, [this](const Joined& joined) {
+                      return reply_of_join(joined, plan_.config);
+                    })});
   });
 }
 
@@ -300,7 +201,21 @@ void Member::carry_out(const AskSessions& ask) {
   });
 }
 
+void Member::carry_out(const Note& note) {
+  if (note.what == Note::What::sick) machine_.say("is sick: its actors do not run");
+  if (note.what == Note::What::well) machine_.say("is well again");
+  if (note.what == Note::What::split) machine_.say("is with the fewer of two Redis primaries");
+  if (note.what == Note::What::agreed) machine_.say("agrees on the Redis primary again");
+  if (note.what == Note::What::shadowing) machine_.say("joins as a shadow");
+}
+
 void Member::carry_out(const membership::ViewAdopted& adopted) {
+  const ViewVersion version = adopted.view->version;
+  if (version < adopted.before && !adopted.rolled_back)
+    machine_.world.fail("I11: " + machine_.name + " adopts view " + std::to_string(version.value) +
+                        " after " + std::to_string(adopted.before.value));
+  if (adopted.rolled_back && !lost_writes())
+    machine_.world.fail("I11: " + machine_.name + " sees a view go back, and Redis lost nothing");
   standing_.view_version.store(adopted.view->version.value);
   std::string members;
   for (const auto& member : adopted.view->members)
@@ -340,7 +255,10 @@ void Member::primary_met(const std::string& run_id) {
   feed(membership::PrimaryChanged{before, run_id});
 }
 
-void Member::carry_out(const ReadingRight& right) { standing_.reading_until_ms.store(right.until); }
+void Member::carry_out(const ReadingRight& right) {
+  standing_.reading_until_ms.store(
+      planted_ == Break::no_reading_right ? std::numeric_limits<std::int64_t>::max() : right.until);
+}
 
 void Member::carry_out(const PostCanary&) {
   listener_.post([this] { feed(CanaryRan{}); });

@@ -32,6 +32,9 @@ class Member final {
          NodeStanding& standing, Listener listener);
 
   Wording wording = Wording::ours;
+  std::string node_id;  ///< before start()
+  bool shadow = false;
+  std::function<bool()> lost_writes;  ///< did Redis ever lose any?
 
   void start(Incarnation first);
   void leave() { feed(membership::Leave{}); }
@@ -45,6 +48,7 @@ class Member final {
 
  private:
   void feed(membership::Event event);
+  void take(const membership::Event& event);
   std::string worded(membership::Frame frame) const;
   void tick_at();
   void connected(bool up);
@@ -68,6 +72,7 @@ class Member final {
   void carry_out(const membership::PostCanary&);
   void carry_out(const membership::Impaired& impaired);
   void carry_out(const membership::NewPrimary&);
+  void carry_out(const membership::Note& note);
   /// What this simulator does not know yet changes nothing outside the machine.
   template <class Other>
   void carry_out(const Other&) {}

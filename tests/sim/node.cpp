@@ -11,6 +11,13 @@ namespace {
 constexpr std::int64_t router_tick = 10, leave_poll = 10;  // ms
 constexpr int most_jobs = 200'000;                         // in one moment: more is a loop
 
+/// CAF's clock, with what it waits for.
+struct OpenClock : caf::detail::test_actor_clock {
+  static schedule_map& schedule_of(caf::detail::test_actor_clock& clock) {
+    return clock.*(&OpenClock::schedule_);
+  }
+};
+
 }  // namespace
 
 NodeEyes* eyes_of(const Machine* machine) {
@@ -47,8 +54,13 @@ Node::Process::~Process() {
   router.reset();  // its callers were told, or nobody listens any more
 }
 
-Node::Node(const Scenery& scenery, std::string called)
-    : Machine(scenery.world, std::move(called)), scenery_(scenery) {}
+Node::Node(const Scenery& scenery, std::string called, std::string id, bool behind)
+    : Machine(scenery.world, std::move(called)),
+      node_id(std::move(id)),
+      shadow(behind),
+      scenery_(scenery) {
+  workers_.hire(scenery.plan.workers);
+}
 Node::~Node() = default;
 
 void Node::start() {
@@ -69,7 +81,8 @@ void Node::build() {
   process_ = std::make_unique<Process>(*this);
   Process& p = *process_;
   p.config = scenery_.plan.config;
-  p.config.node.id = name;
+  p.config.node.id = node_id;
+  p.config.node.shadow = shadow;
   p.kinds.emplace("log", kind_of<Journal>());
   p.kinds.emplace("account", kind_of<Account>());
   p.first = p.self = new_incarnation();
@@ -119,7 +132,7 @@ void Node::build() {
                                                           p.standing,
                                                           scenery_.log,
                                                           p.watch,
-                                                          name,
+                                                          node_id,
                                                           p.system->scheduler(),
                                                           {},
                                                           {},
@@ -133,6 +146,8 @@ void Node::build() {
   p.scheduler->clock().current_time =
       caf::actor_clock::time_point{std::chrono::milliseconds(boot_ms())};
   p.host->node = p.system->spawn<actors::NodeActor>(std::ref(*p.host));
+  p.actor =
+      dynamic_cast<const actors::NodeActor*>(caf::actor_cast<caf::abstract_actor*>(p.host->node));
   p.router->host([&p](ShardId shard, Envelope envelope) {
     auto one = std::make_shared<std::vector<Envelope>>();
     one->push_back(std::move(envelope));
@@ -188,6 +203,9 @@ void Node::build() {
   p.member = std::make_unique<Member>(*this, scenery_.plan, scenery_.planted, *p.heartbeat,
                                       p.member_stores->members(), p.standing, std::move(listener));
   p.member->wording = wording_;
+  p.member->node_id = node_id;
+  p.member->shadow = shadow;
+  p.member->lost_writes = [this] { return scenery_.redis.oracle.failovers != 0; };
   const auto met = [&p](const std::string& run_id) { p.member->primary_met(run_id); };
   if (scenery_.planted != Break::failover_unnoticed && scenery_.planted != Break::bare_epochs) {
     p.stores->watch_primary(met);
@@ -217,18 +235,39 @@ void Node::run_jobs() {
   auto& clock = scheduler.clock();
   clock.current_time = caf::actor_clock::time_point{std::chrono::milliseconds(boot_ms())};
   for (int ran = 0; ran < most_jobs; ++ran) {
-    if (scheduler.jobs.empty()) {
+    if (scheduler.jobs.empty() || workers_.all_held()) {
       if (clock.schedule().empty() || clock.schedule().begin()->first > clock.current_time) return;
+      if (skip_idle_tick()) continue;
       clock.trigger_expired_timeouts();
-      if (scheduler.jobs.empty()) continue;
+      if (scheduler.jobs.empty() || workers_.all_held()) continue;
     }
     if (scenery_.plan.unfair && scheduler.jobs.size() > 1) {
       const auto chosen = world.dice.below(scheduler.jobs.size());
       std::swap(scheduler.jobs.front(), scheduler.jobs[chosen]);
     }
-    scheduler.run_once();
+    workers_.run([&scheduler] { scheduler.run_once(); });
   }
   world.fail(name + " runs and runs: its actors keep each other busy for ever");
+}
+
+/// Most alarms are ticks of the node's actor that find nothing to do. One that nothing else is due
+/// with is set anew as the actor would, without waking it: the run stays the same.
+bool Node::skip_idle_tick() {
+  using Clock = caf::detail::test_actor_clock;
+  auto& clock = process_->scheduler->clock();
+  Clock::schedule_map& schedule = OpenClock::schedule_of(clock);
+  const auto first = schedule.begin();
+  if (const auto next = std::next(first);
+      next != schedule.end() && next->first <= clock.current_time)
+    return false;
+  const auto* alarm = dynamic_cast<const Clock::actor_msg*>(first->second.get());
+  // The tick is all that the node's actor sends itself later.
+  if (alarm == nullptr || alarm->receiver != process_->host->node || process_->actor->tick_is_due())
+    return false;
+  auto tick = schedule.extract(first);
+  tick.key() = tick.mapped()->due = clock.current_time + actors::NodeActor::tick_every;
+  schedule.insert(std::move(tick));
+  return true;
 }
 
 /// An alarm for the next thing CAF's clock waits for.
@@ -269,6 +308,17 @@ std::string Node::why_not_run(ShardId shard) const {
   return "";
 }
 
+std::string Node::why_outvoted() const {
+  if (!outvoted || !still_outvoted()) return "";
+  // Said with a heartbeat, believed after a while, heard with some delay; votes are fresh for long.
+  const membership::Times& times = scenery_.plan.membership;
+  const Moment patience = (times.disagreement + 4 * times.heartbeat + times.tick + 1000) * ms +
+                          4 * scenery_.plan.bus.most;
+  if (world.now() - *outvoted <= patience) return "";
+  return "most nodes have written to another Redis primary for " +
+         text_of_moment(world.now() - *outvoted) + " ms";
+}
+
 std::string Node::plight() const {
   if (!alive()) return " (it does not run)";
   const membership::Membership& member = process_->member->state();
@@ -299,7 +349,11 @@ void Node::end(Moment linger) {
   Process& p = *process_;
   scenery_.bus.close(p.traffic, linger);
   scenery_.bus.close(p.heartbeat, linger);
+  Machine* const before = std::exchange(world.here, this);
+  workers_.kill();
+  world.here = before;
   died();
+  outvoted.reset();
   caf::anon_send_exit(p.host->node, caf::exit_reason::kill);
   p.scheduler->run();
   {

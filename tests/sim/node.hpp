@@ -7,11 +7,13 @@
 
 #include "member.hpp"
 #include "plan.hpp"
+#include "workers.hpp"
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
 #include <caf/scheduler/test_coordinator.hpp>
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace catga::sim {
@@ -37,8 +39,11 @@ struct Inbox {
 
 class Node final : public Machine, public NodeEyes {
  public:
-  Node(const Scenery& scenery, std::string called);
+  /// `shadow`: as node.shadow; then another process may have the same `node_id`.
+  Node(const Scenery& scenery, std::string called, std::string node_id, bool shadow);
   ~Node() override;
+  const std::string node_id;
+  const bool shadow;
 
   /// Starts when NATS and Redis can be reached; asks again until then.
   void start();
@@ -49,6 +54,20 @@ class Node final : public Machine, public NodeEyes {
   bool leaving() const { return alive() && process_->leaving; }
   bool wanted() const { return wanted_; }
   bool up() const { return alive() && process_->up; }
+  /// Has no place of its own: a shadow, or LEAVING since NATS was away, its name taken over meanwhile.
+  bool stands_by() const {
+    if (!alive() || leaving()) return false;
+    const MemberState row = process_->member->state().row;
+    return row == MemberState::shadow || (shadow && row == MemberState::leaving);
+  }
+  /// Connected to NATS with both lines, as far as NATS knows.
+  bool linked() const {
+    return !scenery_.bus.disconnected(*this, Line::traffic) &&
+           !scenery_.bus.disconnected(*this, Line::heartbeat);
+  }
+  /// Since when most others that can be heard write to another Redis primary; none: they do not.
+  std::optional<Moment> outvoted;
+  std::function<bool()> still_outvoted;  ///< right now; set by who keeps `outvoted`
 
   Router* router() { return alive() ? process_->router.get() : nullptr; }
   void watch_router();
@@ -59,12 +78,14 @@ class Node final : public Machine, public NodeEyes {
   /// How it stands, for people.
   std::string plight() const;
   std::size_t processes() const { return graveyard_.size() + (alive() ? 1 : 0); }
+  const SimCarrier* carrier() const { return alive() ? process_->carrier.get() : nullptr; }
   void bury();  ///< at the end of the run, when nothing will happen any more
 
   // ---- NodeEyes ----
   bool session_ok() const override;
   std::string why_not_run(ShardId shard) const override;
   Incarnation incarnation() const override { return process_->self; }
+  std::string why_outvoted() const override;
 
  private:
   struct Settings : caf::actor_system_config {
@@ -86,6 +107,7 @@ class Node final : public Machine, public NodeEyes {
     Settings settings;
     std::unique_ptr<caf::actor_system> system;
     caf::scheduler::test_coordinator* scheduler = nullptr;
+    const actors::NodeActor* actor = nullptr;  // of host->node
     std::unique_ptr<actors::Reception> reception;
     std::unique_ptr<Member> member;
     Inbox inbox;
@@ -99,12 +121,14 @@ class Node final : public Machine, public NodeEyes {
   void build();
   void settle() override;
   void run_jobs();
+  bool skip_idle_tick();
   void arm();
   void leave_step();
   void end(Moment linger);
   void ready_heard(const wire::Record& record);
 
   const Scenery scenery_;
+  Workers workers_{*this};
   bool wanted_ = false;
   Wording wording_ = Wording::ours;
   std::unique_ptr<Process> process_;

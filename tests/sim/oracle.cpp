@@ -1,6 +1,7 @@
 #include "oracle.hpp"
 
 #include <catga/entities/codec.hpp>
+#include <catga/runtime/bookkeeping.hpp>
 #include <catga/sharding/hash.hpp>
 
 #include <algorithm>
@@ -10,7 +11,8 @@ namespace catga::sim {
 namespace {
 
 thread_local Oracle* current = nullptr;
-constexpr Moment past_kept = 20 * second;  // no question is open for longer
+constexpr std::int64_t clocks_differ = 200;  // ms, a node's idea of cluster time and the world's
+constexpr Moment past_kept = 20 * second;    // no question is open for longer
 
 std::string name_of_change(std::int64_t change) {
   const std::int64_t kind = change % numbers_per_change;
@@ -48,6 +50,8 @@ void Oracle::handler_runs(const EntityId& entity) {
   } else {
     not_a_member_.erase(node->incarnation());
   }
+  if (const std::string why = node->why_outvoted(); !why.empty())
+    return fail("R34: a handler of " + text_of(entity) + " runs on " + who + " although " + why);
   if (const std::string why = node->why_not_run(shard); !why.empty())
     fail("I1: a handler of " + text_of(entity) + " (shard " + std::to_string(shard.value) +
          ") runs on " + who + " although " + why);
@@ -66,7 +70,7 @@ std::int64_t Oracle::change_made(const EntityId& entity, std::int64_t change, st
 }
 
 void Oracle::promised(std::int64_t change, Promise promise) {
-  promises_.insert_or_assign(change, std::move(promise));
+  promises_.insert_or_assign(change, Owed{std::move(promise), world_.now() / ms});
 }
 
 // ---- from the store -----------------------------------------------------------------------------
@@ -79,8 +83,11 @@ void Oracle::record_written(const Machine* by, ShardId shard, const OwnerRecord&
     fail("I4: the epoch of " + where + " does not grow: " + std::to_string(before.epoch.value) +
          " → " + std::to_string(after.epoch.value));
   if (after.token) {
-    auto& nodes = tokens_[std::to_string(shard.value) + ':' + text_of(*after.token)];
-    nodes.insert(after.token->incarnation);
+    const std::string token = std::to_string(shard.value) + ':' + text_of(*after.token);
+    const auto [minted, first] = tokens_.try_emplace(token, after.owner());
+    if (minted->second != after.owner())
+      fail("I3: the token " + token + " of " + text_of(minted->second) + " is made again for " +
+           text_of(after.owner()));
   }
   const Incarnation old = before.owner();
   if (!old || lives.contains(old) || old == after.owner()) return;
@@ -91,32 +98,62 @@ void Oracle::record_written(const Machine* by, ShardId shard, const OwnerRecord&
          " from " + text_of(old) + ", which is still a member");
 }
 
-void Oracle::committed(const Commit& commit, const std::optional<OwnerToken>& stood) {
+/// Whoever writes under a token is the one it was made for.
+void Oracle::check_token(ShardId shard, const OwnerToken& token, const Writer& writer) {
+  const std::string name = std::to_string(shard.value) + ':' + text_of(token);
+  const auto minted = tokens_.find(name);
+  if (minted == tokens_.end())
+    return fail("I3: " + writer.machine.name + " writes under the token " + name +
+                ", which was never made");
+  if (!writer.lives.contains(minted->second))
+    fail("I3: " + writer.machine.name + " writes under the token " + name + ", which is that of " +
+         text_of(minted->second));
+}
+
+void Oracle::committed(const Commit& commit, const std::optional<OwnerToken>& stood,
+                       const Writer& writer) {
   ++commits;
   if (stood != commit.token)
     return fail("I2: a commit of " + text_of(commit.entity) + " under token " +
                 text_of(commit.token) + " was written while " +
                 (stood ? text_of(*stood) : std::string("none")) + " stood");
+  check_token(commit.shard, commit.token, writer);
+  if (commit.bookkeeping) {
+    if (const auto known = parse_generations(*commit.bookkeeping); known.ok())
+      floors_[commit.entity] = known->floor;
+  }
   if (!commit.state) return;
   const auto page = decode<Page>(*commit.state);
   if (!page) return fail("the state of " + text_of(commit.entity) + " cannot be read");
-  adopt(commit.entity, stored(commit.entity), page->hash, page->count);
+  if (writer.behind)
+    adopt_behind(commit.entity, behind_[commit.entity], page->hash, page->count);
+  else
+    adopt(commit.entity, stored(commit.entity), page->hash, page->count);
 }
 
 /// The store holds a new state: it must continue the one before.
-void Oracle::adopt(const EntityId& entity, Stored& kept, std::int64_t hash, std::int64_t count) {
-  std::vector<std::pair<std::int64_t, Change>> fresh;
+std::optional<Oracle::Steps> Oracle::steps_to(const EntityId& entity, const Stored& kept,
+                                              std::int64_t hash, std::int64_t count) {
+  Steps fresh;
   for (std::int64_t at = hash; at != kept.hash;) {
     const auto made = changes_.find(at);
-    if (made == changes_.end() || fresh.size() > 10'000)
-      return fail("I7: the new state of " + text_of(entity) + " (" + std::to_string(count) +
-                  " changes) does not continue what the store held (" + std::to_string(kept.count) +
-                  " changes)");
+    if (made == changes_.end() || fresh.size() > 10'000) {
+      fail("I7: the new state of " + text_of(entity) + " (" + std::to_string(count) +
+           " changes) does not continue what the store held (" + std::to_string(kept.count) +
+           " changes)");
+      return std::nullopt;
+    }
     fresh.emplace_back(at, made->second);
     at = made->second.before;
   }
   std::reverse(fresh.begin(), fresh.end());
-  for (const auto& [at, made] : fresh) {
+  return fresh;
+}
+
+void Oracle::adopt(const EntityId& entity, Stored& kept, std::int64_t hash, std::int64_t count) {
+  const std::optional<Steps> fresh = steps_to(entity, kept, hash, count);
+  if (!fresh) return;
+  for (const auto& [at, made] : *fresh) {
     const std::int64_t change = made.change;
     const auto [place, first] = applied_.insert({change, {entity, made.count, at}});
     if (!first && !rules_.timers_once && change % numbers_per_change == timed) continue;
@@ -134,6 +171,29 @@ void Oracle::adopt(const EntityId& entity, Stored& kept, std::int64_t hash, std:
                   " is applied after its caller was told that it was rejected");
     cut_.erase(change);
   }
+  write_past(kept, *fresh, hash, count);
+}
+
+/// The same at the old primary, by itself: what it adds will be lost.
+void Oracle::adopt_behind(const EntityId& entity, Stored& kept, std::int64_t hash,
+                          std::int64_t count) {
+  const std::optional<Steps> fresh = steps_to(entity, kept, hash, count);
+  if (!fresh) return;
+  for (const auto& [at, made] : *fresh) {
+    if (!applied_behind_.insert(made.change).second)
+      return fail("I6: " + name_of_change(made.change) + " is applied twice to " + text_of(entity) +
+                  " at the old primary, as its " + std::to_string(made.count) + '.');
+    if (told_refused_.contains(made.change))
+      return fail("CL3: " + name_of_change(made.change) + " of " + text_of(entity) +
+                  " is applied at the old primary after its caller was told that it was not");
+    added_behind_.insert(made.change);
+    if (!applied_.contains(made.change)) cut_.insert(made.change);
+  }
+  write_past(kept, *fresh, hash, count);
+}
+
+void Oracle::write_past(Stored& kept, const Steps& fresh, std::int64_t hash,
+                        std::int64_t count) const {
   const Moment now = world_.now();
   if (!kept.past.empty()) kept.past.back().until = now;
   if (kept.past.empty()) kept.past.push_back({kept.hash, 0, now});
@@ -147,11 +207,28 @@ void Oracle::adopt(const EntityId& entity, Stored& kept, std::int64_t hash, std:
   kept.count = count;
 }
 
-void Oracle::trimmed(ShardId shard, const OwnerToken& used,
-                     const std::optional<OwnerToken>& stood) {
+void Oracle::trimmed(ShardId shard, const OwnerToken& used, const std::optional<OwnerToken>& stood,
+                     const Writer& writer) {
   if (stood != used)
-    fail("I2: the outbox of shard " + std::to_string(shard.value) + " was trimmed under token " +
-         text_of(used) + ", which does not stand");
+    return fail("I2: the outbox of shard " + std::to_string(shard.value) +
+                " was trimmed under token " + text_of(used) + ", which does not stand");
+  check_token(shard, used, writer);
+}
+
+void Oracle::table_changed(const MembershipView& table) {
+  if (table.members == table_ && table.version == table_version_) return;
+  if (table.version <= table_version_)
+    fail("I11: the table of members changes, and its version does not grow: " +
+         std::to_string(table_version_.value) + " → " + std::to_string(table.version.value));
+  for (const catga::Member& member : table_) {
+    if (table.find(member.incarnation) == nullptr) ended_.insert(member.incarnation);
+  }
+  for (const catga::Member& member : table.members) {
+    if (ended_.contains(member.incarnation))
+      fail("I11: " + text_of(member.incarnation) + " is a member again, after its end");
+  }
+  table_ = table.members;
+  table_version_ = table.version;
 }
 
 void Oracle::fenced(const Commit& commit) {
@@ -160,8 +237,33 @@ void Oracle::fenced(const Commit& commit) {
          " was fenced although shards only moved as planned");
 }
 
+void Oracle::splits() {
+  split_ = true;
+  behind_ = stored_;
+  for (auto& [entity, kept] : behind_) {
+    if (kept.past.empty()) kept.past.push_back({kept.hash, 0, INT64_MAX});
+  }
+  applied_behind_.clear();
+  added_behind_.clear();
+  for (const auto& [change, place] : applied_) applied_behind_.insert(change);
+}
+
+void Oracle::split_ends() {
+  ++failovers;  // of whoever was left behind
+  last_failover_ = split_ended_ = world_.now();
+  split_ = false;
+  // Who has not met the new primary yet answers from its memory, at most until its session ends.
+  for (auto& [entity, kept] : behind_) {
+    if (!kept.past.empty()) kept.past.back().until = world_.now() + rules_.session;
+  }
+}
+
 void Oracle::rolled_back(const StoreEyes& store) {
   ++failovers;
+  // Another history: what ended in the one before may not have ended in this one.
+  table_.clear();
+  table_version_ = {};
+  ended_.clear();
   last_failover_ = world_.now();
   for (auto& [entity, kept] : stored_) {
     const std::string bytes =
@@ -212,16 +314,21 @@ void Oracle::answered(const Question& question, const Result<Page>& answer) {
                   std::string(name_of(code)) + ": " + answer.error().text);
     if (change == 0) return;
     if (code == Code::rejected) {
-      if (applied_.contains(change))
+      if (applied_.contains(change) && !told_by_two())
         return fail("I6: " + what + " was answered `rejected`, and " + name_of_change(change) +
                     " is applied");
-      told_no_[change] = failovers;
+      // While there are two histories, it may have been rejected by the one that goes.
+      told_no_[change] = told_by_two() ? UINT64_MAX : failovers;
     }
     if ((code == Code::unavailable || code == Code::overloaded) && !rules_.messages_repeat &&
         !question.repeated) {
       if (applied_.contains(change))
         return fail("CL3: " + what + " was answered `" + std::string(name_of(code)) + "` (" +
                     answer.error().text + "), and " + name_of_change(change) + " is applied");
+      if (split_ && added_behind_.contains(change))
+        return fail("CL3: " + what + " was answered `" + std::string(name_of(code)) + "` (" +
+                    answer.error().text + "), and " + name_of_change(change) +
+                    " is applied at the old primary");
       told_refused_.insert(change);
     }
     return;
@@ -229,14 +336,9 @@ void Oracle::answered(const Question& question, const Result<Page>& answer) {
   ++good_answers;
   if (change == 0) {
     if (!rules_.reads_linearizable) return;
-    const auto kept = stored_.find(question.entity);
-    if (kept == stored_.end() || kept->second.past.empty()) {
-      if (answer->hash != 0) fail("I13: " + what + " shows changes that were never committed");
-      return;
-    }
-    for (const Seen& seen : kept->second.past) {
-      if (seen.hash == answer->hash && seen.until >= question.asked) return;
-    }
+    if (shown(stored_, question, answer->hash) || shown(behind_, question, answer->hash)) return;
+    if (stored_.find(question.entity) == stored_.end() || stored_[question.entity].past.empty())
+      return fail("I13: " + what + " shows changes that were never committed");
     return fail("I13: " + what + ", asked at " + text_of_moment(question.asked) +
                 ", shows a state of " + std::to_string(answer->count) +
                 " changes that was not the newest at any moment since");
@@ -256,6 +358,18 @@ void Oracle::answered(const Question& question, const Result<Page>& answer) {
   acknowledged_.insert(change);
 }
 
+/// Whether this state was the newest of a history at some moment since the question.
+bool Oracle::shown(const std::map<EntityId, Stored>& stored, const Question& question,
+                   std::int64_t hash) const {
+  const auto kept = stored.find(question.entity);
+  const bool lately = split_ || world_.now() - split_ended_ <= rules_.session;
+  if (kept == stored.end() || kept->second.past.empty())
+    return hash == 0 && (&stored == &stored_ || lately);
+  return std::any_of(kept->second.past.begin(), kept->second.past.end(), [&](const Seen& seen) {
+    return seen.hash == hash && seen.until >= question.asked;
+  });
+}
+
 // ---- at the end ---------------------------------------------------------------------------------
 
 std::string Oracle::missing() const {
@@ -265,10 +379,14 @@ std::string Oracle::missing() const {
   for (const auto& [change, place] : applied_) {
     const auto promise = promises_.find(change);
     if (promise == promises_.end()) continue;
-    const Promise& owed = promise->second;
+    const Promise& owed = promise->second.promise;
     if (!rules_.timers_once && owed.change % numbers_per_change == timed) continue;
     // Delivered, answered, and then cut off by a failover: lost like any acknowledged write.
     if (cut_.contains(owed.change) && !rules_.replicated) continue;
+    const auto floor = floors_.find(owed.entity);
+    if (owed.change % numbers_per_change == told && floor != floors_.end() &&
+        epoch_ms + promise->second.at_ms <= floor->second + clocks_differ)
+      continue;
     if (!applied_.contains(owed.change))
       return name_of_change(change) + " of " + text_of(place.entity) + " is committed, but " +
              name_of_change(owed.change) + " for " + text_of(owed.entity) + " is not";

@@ -91,49 +91,28 @@ void shrink_limits(Plan& plan, Dice& dice) {
   if (dice.chance(0.2)) plan.activation.retention = dice.between(5'000, 60'000);
 }
 
-}  // namespace
-
-std::string_view name_of(Fault fault) {
-  switch (fault) {
-    case Fault::crash:
-      return "crash";
-    case Fault::host_lost:
-      return "host-lost";
-    case Fault::freeze:
-      return "freeze";
-    case Fault::leave:
-      return "leave";
-    case Fault::join:
-      return "join";
-    case Fault::nats_lost:
-      return "nats-lost";
-    case Fault::cut:
-      return "cut";
-    case Fault::split:
-      return "split";
-    case Fault::redis_drop:
-      return "redis-drop";
-    case Fault::redis_cut:
-      return "redis-cut";
-    case Fault::redis_stall:
-      return "redis-stall";
-    case Fault::redis_down:
-      return "redis-down";
-    case Fault::failover:
-      return "failover";
-    case Fault::redis_clock:
-      return "redis-clock";
-    case Fault::rolling:
-      return "rolling";
-    case Fault::memory_full:
-      return "memory-full";
-    case Fault::disk_full:
-      return "disk-full";
+/// What came into the simulator later. About half of the seeds have something of it.
+void add_later(Plan& plan, Dice& dice, Break planted) {
+  const bool two_primaries = planted == Break::primary_unsaid;
+  if (!dice.chance(0.5) && !two_primaries) return;
+  // A planned life with shadows is as calm as one without; the rest is trouble.
+  if (dice.chance(0.4)) plan.shadows = static_cast<unsigned>(dice.between(1, plan.nodes));
+  if (plan.calm) return;
+  plan.later_gap = dice.between(500, 4000) * ms;
+  if (dice.chance(0.4)) plan.later_faults.push_back(Fault::script_flush);
+  if (dice.chance(0.4)) {
+    plan.workers = static_cast<unsigned>(dice.between(1, 4));
+    plan.ponder_gap = dice.between(50, 2000) * ms;
   }
-  return "?";
+  if (!dice.chance(0.4) && !two_primaries) return;
+  plan.later_faults.push_back(Fault::old_primary);
+  if (plan.redis.failovers) return;
+  plan.redis.failovers = true;
+  plan.redis.wait = dice.chance(0.5);
+  plan.redis.lag = plan.redis.wait ? dice.between(1, 30) * ms : dice.between(1, 1000) * ms;
 }
 
-Plan plan_of(Dice& dice, Break planted) {
+Plan early_plan(Dice& dice, Break planted) {
   Plan plan;
   plan.config.cluster.name = "sim";
   plan.config.cluster.shards = static_cast<std::uint32_t>(dice.between(2, 4) * 4);
@@ -194,7 +173,8 @@ Plan plan_of(Dice& dice, Break planted) {
   }
   if (plan.faults.empty()) plan.faults = {Fault::crash, Fault::join};
   if (plan.mixed) plan.faults.push_back(Fault::rolling);
-  if (planted == Break::no_nonce) {  // needs a late copy of a commit that was given up meanwhile
+  // These need a late copy of a commit that was given up meanwhile.
+  if (planted == Break::no_nonce || planted == Break::timer_unchecked) {
     plan.faults = {Fault::redis_drop, Fault::redis_cut, Fault::redis_stall, Fault::disk_full,
                    Fault::memory_full};
     plan.fault_gap = 200 * ms;
@@ -214,6 +194,58 @@ Plan plan_of(Dice& dice, Break planted) {
   return plan;
 }
 
+}  // namespace
+
+std::string_view name_of(Fault fault) {
+  switch (fault) {
+    case Fault::crash:
+      return "crash";
+    case Fault::host_lost:
+      return "host-lost";
+    case Fault::freeze:
+      return "freeze";
+    case Fault::leave:
+      return "leave";
+    case Fault::join:
+      return "join";
+    case Fault::nats_lost:
+      return "nats-lost";
+    case Fault::cut:
+      return "cut";
+    case Fault::split:
+      return "split";
+    case Fault::redis_drop:
+      return "redis-drop";
+    case Fault::redis_cut:
+      return "redis-cut";
+    case Fault::redis_stall:
+      return "redis-stall";
+    case Fault::redis_down:
+      return "redis-down";
+    case Fault::failover:
+      return "failover";
+    case Fault::redis_clock:
+      return "redis-clock";
+    case Fault::rolling:
+      return "rolling";
+    case Fault::memory_full:
+      return "memory-full";
+    case Fault::disk_full:
+      return "disk-full";
+    case Fault::script_flush:
+      return "script-flush";
+    case Fault::old_primary:
+      return "old-primary";
+  }
+  return "?";
+}
+
+Plan plan_of(World& world, Break planted) {
+  Plan plan = early_plan(world.dice, planted);
+  add_later(plan, world.later_dice, planted);
+  return plan;
+}
+
 std::string Plan::text() const {
   std::string out = std::to_string(nodes) + "+" + std::to_string(spares) + " nodes, " +
                     std::to_string(clients) + " clients, " + std::to_string(config.cluster.shards) +
@@ -222,9 +254,12 @@ std::string Plan::text() const {
   if (calm) out += ", calm";
   if (redis.wait) out += ", WAIT";
   if (mixed) out += ", mixed versions";
+  if (shadows != 0) out += ", " + std::to_string(shadows) + " shadows";
+  if (workers != 0) out += ", handlers that hold one of " + std::to_string(workers) + " workers";
   if (bus.duplicate > 0) out += ", NATS repeats and overtakes";
   out += "; faults:";
   for (const Fault fault : faults) out += " " + std::string(name_of(fault));
+  for (const Fault fault : later_faults) out += " " + std::string(name_of(fault));
   return out;
 }
 

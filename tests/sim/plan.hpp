@@ -36,6 +36,9 @@ enum class Fault {
   rolling,
   memory_full,
   disk_full,
+  // Those below are drawn and dealt with chance of their own, so that older runs stay as they were.
+  script_flush,
+  old_primary,
 };
 std::string_view name_of(Fault fault);
 
@@ -61,10 +64,16 @@ struct Plan {
   bool drifting = false;       ///< clocks of machines run 10 % fast or slow
   std::vector<Fault> faults;
 
+  std::vector<Fault> later_faults;
+  Moment later_gap = 2 * second;  ///< mean
+  unsigned shadows = 0;        ///< nodes with a second process of their name, both as node.shadow
+  unsigned workers = 0;        ///< of each node; 0: handlers take no time
+  Moment ponder_gap = second;  ///< mean, between handlers that hold a worker
+
   std::string text() const;
 };
 
 /// `planted`: some bugs show only under certain circumstances, which are then chosen.
-Plan plan_of(Dice& dice, Break planted);
+Plan plan_of(World& world, Break planted);
 
 }  // namespace catga::sim

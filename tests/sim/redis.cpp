@@ -9,8 +9,8 @@
 namespace catga::sim {
 
 namespace {
-constexpr std::int64_t epoch_ms = 1'700'000'000'000;
 constexpr std::size_t most_calls = 1024;
+constexpr int most_passes = 4;  // as in the pipeline: the last one by text
 const Error lost_under_way{Code::unknown, "the connection to Redis was lost before the answer"};
 }  // namespace
 
@@ -22,21 +22,28 @@ Redis::Redis(World& in, Oracle& judge, RedisManners how, Break bug)
       manners(how),
       planted(bug),
       primary_([this] { return run_at_; }),
-      replica_([this] { return run_at_; }) {}
+      replica_([this] { return run_at_; }),
+      old_([this] { return run_at_; }) {}
 
 std::int64_t Redis::time_ms() const { return epoch_ms + world.now() / 1000 + clock_jump_; }
 
-void Redis::arrive(std::vector<RequestHandle> trip,
+void Redis::arrive(std::vector<RequestHandle> trip, Manner manner,
                    std::function<void(std::vector<Happening>)> answer) {
   if (stalled_until_ > world.now()) {
-    stalled_.push_back([this, trip = std::move(trip), answer = std::move(answer)]() mutable {
-      arrive(std::move(trip), std::move(answer));
-    });
+    stalled_.push_back(
+        [this, manner, trip = std::move(trip), answer = std::move(answer)]() mutable {
+          arrive(std::move(trip), manner, std::move(answer));
+        });
     return;
   }
+  if (manner.behind && !is_split()) return;  // that server takes no writes any more
   std::vector<Happening> answers;
   Moment leave = world.now();
   for (const RequestHandle& request : trip) {
+    if (!has_script(manner)) {
+      answers.emplace_back();
+      continue;
+    }
     if (misconf_ || (full_ && request->commit)) {
       const Error no = misconf_ ? Error{Code::unavailable, "MISCONF the disk is full"}
                                 : Error{Code::overloaded, "OOM memory is full"};
@@ -44,6 +51,10 @@ void Redis::arrive(std::vector<RequestHandle> trip,
       continue;
     }
     run_at_ = time_ms();
+    if (manner.behind) {
+      answers.push_back(run_behind(request));
+      continue;
+    }
     answers.push_back(request->run(primary_, true));
     if (request->changes) keep_for_replica(request);
     if (manners.wait && request->waits && planted != Break::answer_before_replica)
@@ -54,6 +65,28 @@ void Redis::arrive(std::vector<RequestHandle> trip,
                    this]() mutable {
     if (id == run_id_) answer(std::move(answers));
   });
+}
+
+bool Redis::has_script(const Manner& manner) {
+  if (flush_after_ && (*flush_after_)-- == 0) {
+    flush_after_.reset();
+    scripts_there_ = false;
+    world.say("redis", "forgets its scripts");
+  }
+  return scripts_there_ || manner.by_text;
+}
+
+/// The old primary has no replica any more: WAIT counts none, and the pipeline gives up in the end.
+Happening Redis::run_behind(const RequestHandle& request) {
+  runs_behind_ = true;
+  Happening answer = request->run(old_, true);
+  runs_behind_ = false;
+  if (!manners.wait || !request->waits) return answer;
+  return [this, request] {
+    world.here->after(manners.command_timeout * ms, [request] {
+      request->refuse({Code::unknown, "written, but too few replicas have acknowledged it"});
+    });
+  };
 }
 
 void Redis::keep_for_replica(const RequestHandle& request) {
@@ -94,6 +127,13 @@ void Redis::stall(Moment until) {
 }
 
 void Redis::failover() {
+  end_split();
+  promote();
+  break_all(nullptr);
+}
+
+/// The replica becomes the primary, with what it has.
+void Redis::promote() {
   replicate();
   world.say("redis", "fails over: " + std::to_string(log_.size()) + " writes are lost");
   log_.clear();
@@ -103,7 +143,38 @@ void Redis::failover() {
   stalled_.clear();
   run_id_ = std::to_string(world.dice.bits());
   oracle.rolled_back(*this);
-  break_all(nullptr);
+}
+
+void Redis::split(std::set<std::string> behind) {
+  end_split();
+  oracle.splits();
+  old_.become(primary_);
+  old_run_id_ = run_id_;
+  behind_ = std::move(behind);
+  promote();
+  for (Pipe* pipe : std::vector(pipes_)) {
+    pipe->behind_ = is_behind(pipe->machine_);
+    if (!pipe->behind_ && pipe->alive())
+      pipe->machine_.after(0, [pipe] { pipe->lost(lost_under_way); });
+  }
+}
+
+void Redis::move_over(const Machine& machine) {
+  if (behind_.erase(machine.name) == 0) return;
+  world.say("redis", machine.name + " is led to the new primary");
+  break_all(&machine);
+}
+
+void Redis::end_split() {
+  if (!is_split()) return;
+  world.say("redis", "the old primary is deposed");
+  old_run_id_.clear();
+  for (Pipe* pipe : std::vector(pipes_)) {
+    if (pipe->behind_ && pipe->alive())
+      pipe->machine_.after(0, [pipe] { pipe->lost(lost_under_way); });
+  }
+  behind_.clear();
+  oracle.split_ends();
 }
 
 void Redis::cut_off(const Machine& machine, bool off) {
@@ -116,6 +187,8 @@ void Redis::cut_off(const Machine& machine, bool off) {
 void Redis::break_connections(const Machine& machine) { break_all(&machine); }
 
 void Redis::heal() {
+  end_split();
+  flush_after_.reset();
   up_ = true;
   full_ = misconf_ = false;
   unreachable_.clear();
@@ -131,7 +204,15 @@ std::string Redis::state_of(ShardId shard, const EntityId& entity) const {
   return primary_.peek(shard, entity).state;
 }
 
-bool Redis::is_member(Incarnation node) const { return primary_.has_member(node); }
+bool Redis::is_member(Incarnation node) const {
+  return primary_.has_member(node) || (is_split() && old_.has_member(node));
+}
+
+std::size_t Redis::longest_queue() const {
+  std::size_t longest = 0;
+  for (const Pipe* pipe : pipes_) longest = std::max(longest, pipe->waiting_.size());
+  return longest;
+}
 
 // ---- a pipeline ---------------------------------------------------------------------------------
 
@@ -161,38 +242,46 @@ void Pipe::depart() {
     under_way_.push_back(std::move(waiting_.front().request));
     waiting_.pop_front();
   }
+  pass_ = 1;
+  travel();
+}
+
+Moment Pipe::latency() {
+  return redis_.world.dice.skewed(redis_.manners.least, redis_.manners.most);
+}
+
+void Pipe::travel() {
   World& world = redis_.world;
   const std::uint64_t trip = ++trip_, of = generation_;
-  const auto latency = [&] { return world.dice.skewed(redis_.manners.least, redis_.manners.most); };
   // Whatever becomes of this process, the trip is on its way.
   Redis* redis = &redis_;
   Machine* machine = &machine_;
   const std::uint64_t life = machine_.life();
+  const Manner manner{pass_ == most_passes, behind_};
   const auto answer = [this, redis, machine, life, trip, of](std::vector<Happening> answers) {
     if (machine->life() != life || !redis->reachable(*machine)) return;
     machine->at(
         redis->world.now() + redis->world.dice.skewed(redis->manners.least, redis->manners.most),
         [this, trip, of, answers = std::move(answers)] {
           if (generation_ != of || trip_ != trip || under_way_.empty()) return;
-          under_way_.clear();
-          for (const Happening& one : answers) one();
-          if (!waiting_.empty() && !std::exchange(departing_, true))
-            machine_.after(0, [this] { depart(); });
+          answered(answers);
         },
         true);
   };
-  world.after(latency(), [redis, machine, life, of, this, trip_requests = under_way_, answer] {
-    const bool gone = machine->life() != life || generation_ != of || !redis->up_ ||
-                      redis->unreachable_.contains(machine->name);
-    if (!gone) return redis->arrive(trip_requests, answer);
-    // The connection broke while it was on its way: it may have come through, come late, or not.
-    const auto fate = redis->world.dice.below(3);
-    if (fate == 0) return;
-    const Moment wait = fate == 1 ? 0 : redis->world.dice.between(1 * ms, 3 * second);
-    redis->world.after(wait, [redis, trip_requests, id = redis->run_id_] {
-      if (id == redis->run_id_ && redis->up_) redis->arrive(trip_requests, [](auto) {});
-    });
-  });
+  world.after(latency(),
+              [redis, machine, life, of, this, trip_requests = under_way_, manner, answer] {
+                const bool gone = machine->life() != life || generation_ != of || !redis->up_ ||
+                                  redis->unreachable_.contains(machine->name);
+                if (!gone) return redis->arrive(trip_requests, manner, answer);
+                // The connection broke while it was on its way: it may have come through, come late, or not.
+                const auto fate = redis->world.dice.below(3);
+                if (fate == 0) return;
+                const Moment wait = fate == 1 ? 0 : redis->world.dice.between(1 * ms, 3 * second);
+                redis->world.after(wait, [redis, trip_requests, manner, id = redis->run_id_] {
+                  if (id == redis->run_id_ && redis->up_)
+                    redis->arrive(trip_requests, manner, [](auto) {});
+                });
+              });
   machine_.after(redis_.manners.command_timeout * ms, [this, trip, of] {
     if (generation_ == of && trip_ == trip && !under_way_.empty())
       lost({Code::unknown, "Redis does not answer"});
@@ -202,6 +291,43 @@ void Pipe::depart() {
       if (generation_ == of && trip_ == trip && !under_way_.empty()) lost(lost_under_way);
     });
   }
+}
+
+/// What met NOSCRIPT goes again, in its order, before anything that waits.
+void Pipe::answered(const std::vector<Happening>& answers) {
+  std::vector<RequestHandle> again;
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    if (!answers[i]) again.push_back(std::move(under_way_[i]));
+  }
+  under_way_ = std::move(again);
+  for (const Happening& one : answers) {
+    if (one) one();
+  }
+  if (!under_way_.empty()) return load_scripts();
+  if (!waiting_.empty() && !std::exchange(departing_, true))
+    machine_.after(0, [this] { depart(); });
+}
+
+/// A trip of its own, there and back; then the rest of the trip before it travels again.
+void Pipe::load_scripts() {
+  machine_.say("sends " + std::to_string(under_way_.size()) +
+               " requests again, after their scripts");
+  ++pass_;
+  const std::uint64_t trip = ++trip_, of = generation_;
+  const auto ours = [this, trip, of] {
+    return generation_ == of && trip_ == trip && !under_way_.empty();
+  };
+  machine_.after(latency(), [this, ours] {
+    const bool silent = redis_.stalled_until_ > redis_.world.now();
+    if (!ours() || silent || !redis_.reachable(machine_)) return;
+    redis_.scripts_there_ = true;
+    machine_.after(latency(), [this, ours] {
+      if (ours()) travel();
+    });
+  });
+  machine_.after(redis_.manners.command_timeout * ms, [this, ours] {
+    if (ours()) lost({Code::unknown, "Redis does not answer"});
+  });
 }
 
 void Pipe::lost(const Error& why) {
@@ -226,7 +352,9 @@ void Pipe::attempt() {
     connected_ = true;
     failures_ = 0;
     ++generation_;
-    if (on_primary) on_primary(redis_.run_id());
+    behind_ = redis_.is_behind(machine_);
+    redis_.scripts_there_ = true;
+    if (on_primary) on_primary(redis_.run_id(machine_));
     if (!waiting_.empty() && !std::exchange(departing_, true))
       machine_.after(0, [this] { depart(); });
     return;
@@ -317,6 +445,7 @@ struct SimStores::Owners final : OwnerStore {
       return take<Exchanged>([&](auto then) { data.owners().exchange(wanted, then); });
     };
     Result<Exchanged> result = redis.planted == Break::bare_epochs ? data.at_time(0, swap) : swap();
+    if (result && redis.planted == Break::quiet_assumed) result->quiet = true;
     if (!observed || !result || record_in(data, wanted.shard) == before) return result;
     const OwnerRecord& after = result->record;
     redis.world.say("redis", "shard " + std::to_string(wanted.shard.value) + ": " +
@@ -351,9 +480,15 @@ struct SimStores::Members final : MemberStore {
 
   template <class Value, class Call>
   void call(bool changes, Then<Value> then, Call twin) {
-    pipe.submit(request_of<Value>(std::move(then), changes, [twin](MemoryStores& data, bool) {
-      return take<Value>([&](auto done) { twin(data.members(), done); });
-    }));
+    pipe.submit(request_of<Value>(
+        std::move(then), changes, [this, twin, changes](MemoryStores& data, bool observed) {
+          Result<Value> result = take<Value>([&](auto done) { twin(data.members(), done); });
+          const bool renews = std::is_same_v<Value, Renewed>;
+          if (changes && !renews && observed && !redis.runs_behind())
+            redis.oracle.table_changed(
+                *take<MembershipView>([&](auto done) { data.members().read_view(done); }));
+          return result;
+        }));
   }
 
   void join(const Join& join, Then<Joined> then) override {
@@ -421,7 +556,7 @@ struct SimStores::Members final : MemberStore {
 };
 
 struct SimStores::State final : StateStore {
-  State(Redis& server, Machine& on) : redis(server), machine(on) {
+  State(SimStores& stores, Redis& server, Machine& on) : all(stores), redis(server), machine(on) {
     for (unsigned i = 0; i < server.manners.connections; ++i)
       pipes.push_back(std::make_unique<Pipe>(server, on));
   }
@@ -457,6 +592,7 @@ struct SimStores::State final : StateStore {
         return one.second.type == OperationRecord::Type::rejection;
       });
     if (bug == Break::outbox_forgotten && redis.world.dice.chance(0.2)) commit.outbox.clear();
+    if (bug == Break::timer_unchecked) commit.fired.clear();
     if (bug == Break::timer_kept)
       std::erase_if(commit.timers, [](const TimerWrite& timer) { return !timer.due_ms; });
     if (bug == Break::no_nonce) {
@@ -498,13 +634,17 @@ struct SimStores::State final : StateStore {
         take<Committed>([&](auto done) { data.state().commit(commit, done); });
     if (!observed || !result) return result;
     if (redis.world.tracing) tell(given, *result);
-    if (result->outcome == Committed::Outcome::ok) redis.oracle.committed(given, stood);
+    if (result->outcome == Committed::Outcome::ok) {
+      const Oracle::Writer writer{machine, all.lives, redis.runs_behind()};
+      redis.oracle.committed(given, stood, writer);
+    }
     if (result->outcome == Committed::Outcome::fenced) redis.oracle.fenced(given);
     return result;
   }
 
   void tell(const Commit& commit, const Committed& result) const {
-    static constexpr std::array outcomes{"ok", "already", "conflict", "duplicate", "fenced"};
+    static constexpr std::array outcomes{"ok",        "already", "conflict",
+                                         "duplicate", "fenced",  "timer gone"};
     std::string text = machine.name + " commits " + text_of(commit.entity) + ' ' + commit.expected +
                        " → " + commit.next + " under " + text_of(commit.token.epoch);
     for (const TimerWrite& timer : commit.timers)
@@ -538,7 +678,8 @@ struct SimStores::State final : StateStore {
           if (redis.planted == Break::bare_epochs) used = same_epoch(data, shard, token);
           const Result<bool> trimmed =
               take<bool>([&](auto done) { data.state().trim_outbox(shard, used, through, done); });
-          if (observed && trimmed && *trimmed) redis.oracle.trimmed(shard, token, stood);
+          if (observed && trimmed && *trimmed)
+            redis.oracle.trimmed(shard, token, stood, {machine, all.lives, redis.runs_behind()});
           return trimmed;
         }));
   }
@@ -554,6 +695,7 @@ struct SimStores::State final : StateStore {
         }));
   }
 
+  SimStores& all;
   Redis& redis;
   Machine& machine;
   std::vector<std::unique_ptr<Pipe>> pipes;
@@ -562,7 +704,7 @@ struct SimStores::State final : StateStore {
 SimStores::SimStores(Redis& redis, Machine& machine)
     : owners_(std::make_unique<Owners>(*this, redis, machine)),
       members_(std::make_unique<Members>(redis, machine)),
-      state_(std::make_unique<State>(redis, machine)) {}
+      state_(std::make_unique<State>(*this, redis, machine)) {}
 SimStores::~SimStores() = default;
 
 void SimStores::watch_primary(const std::function<void(const std::string&)>& on_primary) {

@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -41,6 +42,12 @@ struct Request {
 };
 using RequestHandle = std::shared_ptr<Request>;
 
+/// How a trip of requests travels.
+struct Manner {
+  bool by_text = false;  ///< whole scripts, not their names: no NOSCRIPT
+  bool behind = false;   ///< to the primary that was deposed and does not know
+};
+
 class Pipe;
 
 class Redis final : public StoreEyes {
@@ -52,6 +59,15 @@ class Redis final : public StoreEyes {
   void stall(Moment until);  ///< nothing is answered; what came runs afterwards
   void start();
   void failover();
+  /// As failover(), but these machines stay with the old primary, which goes on taking writes, until
+  /// they move over one by one, or all at end_split(). What is written there meanwhile is lost.
+  void split(std::set<std::string> behind);
+  void move_over(const Machine& machine);
+  void end_split();
+  bool is_split() const { return !old_run_id_.empty(); }
+  bool is_behind(const Machine& machine) const { return behind_.contains(machine.name); }
+  /// SCRIPT FLUSH, once so many more requests have run: in the middle of a trip, perhaps.
+  void flush_scripts(std::uint64_t after) { flush_after_ = after; }
   void jump_clock(std::int64_t ms_more) { clock_jump_ += ms_more; }
   void cut_off(const Machine& machine, bool off);
   void break_connections(const Machine& machine);
@@ -63,9 +79,17 @@ class Redis final : public StoreEyes {
   bool reachable(const Machine& machine) const {
     return up_ && !unreachable_.contains(machine.name);
   }
+  bool well() const { return up_ && !misconf_ && stalled_until_ <= world.now(); }
+  std::size_t longest_queue() const;  ///< of all pipelines
   std::int64_t time_ms() const;
-  const std::string& run_id() const { return run_id_; }
+  /// Of the primary that this machine is led to.
+  const std::string& run_id(const Machine& machine) const {
+    return is_behind(machine) ? old_run_id_ : run_id_;
+  }
+  const std::string& new_run_id() const { return run_id_; }
   MemoryStores& data() { return primary_; }
+  /// What runs just now runs on the old primary, which does not know that it was deposed.
+  bool runs_behind() const { return runs_behind_; }
 
   // ---- StoreEyes ----
   std::string state_of(ShardId shard, const EntityId& entity) const override;
@@ -81,12 +105,17 @@ class Redis final : public StoreEyes {
   /// A trip of requests arrives; `answer` gets the answers, in order, each when it may leave.
   /// Connections break; of one machine, or of all.
   void break_all(const Machine* of);
-  void arrive(std::vector<RequestHandle> trip, std::function<void(std::vector<Happening>)> answer);
+  /// An empty answer: NOSCRIPT.
+  void arrive(std::vector<RequestHandle> trip, Manner manner,
+              std::function<void(std::vector<Happening>)> answer);
+  bool has_script(const Manner& manner);
+  Happening run_behind(const RequestHandle& request);
+  void promote();
   void keep_for_replica(const RequestHandle& request);
   void replicate();
 
   std::int64_t run_at_ = 0;  // what the twins see as TIME
-  MemoryStores primary_, replica_;
+  MemoryStores primary_, replica_, old_;
   struct Logged {
     std::int64_t time_ms;
     Moment replicated;
@@ -101,6 +130,11 @@ class Redis final : public StoreEyes {
   std::set<std::string> unreachable_;
   std::vector<Pipe*> pipes_;
   std::string run_id_ = "1";
+  std::string old_run_id_;        // "": there is one primary
+  std::set<std::string> behind_;  // machines that are led to the old one
+  bool runs_behind_ = false;
+  bool scripts_there_ = true;  // of both servers: it matters to nobody which one
+  std::optional<std::uint64_t> flush_after_;
 };
 
 /// One pipeline of one process, as persistence/redis/pipeline: one trip under way, the rest waits.
@@ -120,6 +154,10 @@ class Pipe {
     std::int64_t since_ms;
   };
   void depart();
+  void travel();
+  void answered(const std::vector<Happening>& answers);
+  void load_scripts();
+  Moment latency();
   void lost(const Error& why);
   void connect();
   void attempt();
@@ -138,6 +176,8 @@ class Pipe {
   std::int64_t lost_at_ = 0;
   std::uint64_t generation_ = 0;  // of the connection
   std::uint64_t trip_ = 0;
+  int pass_ = 1;         // of this trip
+  bool behind_ = false;  // connected to the old primary
 };
 
 /// The stores of one process: what RedisStores is to a node.

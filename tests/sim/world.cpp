@@ -26,15 +26,15 @@ std::string text_of_moment(Moment at) {
   return text;
 }
 
-void World::at(Moment when, Happening what) {
+void World::keep(Moment when, Coming coming) {
   std::uint32_t slot = 0;
   if (free_.empty()) {
     slot = static_cast<std::uint32_t>(slots_.size());
-    slots_.push_back(std::move(what));
+    slots_.push_back(std::move(coming));
   } else {
     slot = free_.back();
     free_.pop_back();
-    slots_[slot] = std::move(what);
+    slots_[slot] = std::move(coming);
   }
   due_.push({std::max(when, now_), next_number_++, slot});
 }
@@ -49,18 +49,21 @@ bool World::step(Moment end) {
   at_once_ = next.when == now_ ? at_once_ + 1 : 0;
   if (at_once_ > 300'000) fail("time stands still");
   now_ = next.when;
-  const Happening what = std::move(slots_[next.slot]);
-  slots_[next.slot] = nullptr;
-  free_.push_back(next.slot);
   ++happenings;
-  what();
+  Coming& coming = slots_[next.slot];
+  if (coming.machine == nullptr)
+    coming.what();
+  else
+    coming.machine->happen(coming);
+  coming.what = {};  // its slot is not free before: it may add others when it goes
+  free_.push_back(next.slot);
   return true;
 }
 
 void World::clear() {
   due_ = {};
   for (std::size_t i = 0; i < slots_.size(); ++i) {
-    const Happening dropped = std::exchange(slots_[i], nullptr);  // may add others when it goes
+    const Deed dropped = std::exchange(slots_[i].what, {});  // may add others when it goes
   }
   due_ = {};
   slots_.clear();
@@ -115,26 +118,10 @@ void Machine::set_clock_rate(double rate) {
   rate_ = rate;
 }
 
-void Machine::at(Moment when, Happening what, bool network) {
-  world.at(when, [this, late = Late{life_, network, std::move(what)}]() mutable {
-    happen(std::move(late));
-  });
-}
-
-void Machine::happen(Late late) {
-  if (late.life != life_) return;
-  if (frozen_) {
-    late_.push_back(std::move(late));
-    return;
-  }
-  run(late.what);
-}
-
-void Machine::run(const Happening& what) {
-  Machine* const before = std::exchange(world.here, this);
-  what();
-  if (before != this) settle();
-  world.here = before;
+void Machine::happen(World::Coming& coming) {
+  if (coming.life != life_) return;
+  if (frozen_) return void(late_.push_back(std::move(coming)));
+  run(coming.what);
 }
 
 void Machine::freeze(bool clock_stops) {
@@ -150,14 +137,12 @@ void Machine::thaw() {
   frozen_ = false;
   if (std::exchange(clock_stopped_, false)) since_ = world.now();
   // They wait no longer than others, but each as a happening of its own: checks come between.
-  for (Late& late : std::exchange(late_, {})) {
-    world.after(0, [this, one = std::move(late)]() mutable { happen(std::move(one)); });
-  }
+  for (World::Coming& late : std::exchange(late_, {})) world.keep(world.now(), std::move(late));
 }
 
 void Machine::lose_late(double share) {
   std::erase_if(
-      late_, [this, share](const Late& late) { return late.network && world.dice.chance(share); });
+      late_, [this, share](const auto& late) { return late.network && world.dice.chance(share); });
 }
 
 }  // namespace catga::sim

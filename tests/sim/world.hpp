@@ -3,11 +3,14 @@
 // Everything of a run happens on one thread, in the order of its simulated time. Whatever is
 // decided by chance comes from one generator, so a seed names a run, byte for byte.
 #pragma once
+#include "deed.hpp"
+
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <queue>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -16,6 +19,8 @@ namespace catga::sim {
 /// Microseconds since the run began.
 using Moment = std::int64_t;
 constexpr Moment ms = 1000, second = 1000 * ms;
+/// Redis' clock when a run begins, ms since 1970.
+constexpr std::int64_t epoch_ms = 1'700'000'000'000;
 
 using Happening = std::function<void()>;
 
@@ -47,12 +52,12 @@ class Machine;
 
 class World {
  public:
-  explicit World(std::uint64_t seed) : dice(seed) {}
+  explicit World(std::uint64_t seed) : dice(seed), later_dice(seed ^ later_salt) {}
 
   Moment now() const { return now_; }
   /// Something that happens to nobody in particular: the network, Redis, fate.
-  void at(Moment when, Happening what);
-  void after(Moment wait, Happening what) { at(now_ + wait, std::move(what)); }
+  void at(Moment when, Deed what) { keep(when, {std::move(what), nullptr, 0, false}); }
+  void after(Moment wait, Deed what) { at(now_ + wait, std::move(what)); }
   /// The next happening. False: there is none before `end`.
   bool step(Moment end);
   /// Nothing of what was to come will happen.
@@ -64,6 +69,10 @@ class World {
   std::int64_t clock_ms() const;
 
   Dice dice;
+  /// For what came into the simulator later: where none of it happens, a seed is the run it was.
+  /// (The salt is one for which the seeds named in meson.build have none of it.)
+  static constexpr std::uint64_t later_salt = 0x6c61746572050000ULL;
+  Dice later_dice;
 
   // ---- trace ----
   bool tracing = false;
@@ -80,6 +89,16 @@ class World {
   Moment failed_at = 0;
 
  private:
+  friend class Machine;
+  /// One of a machine happens there, to the life it was meant for.
+  struct Coming {
+    Deed what;
+    Machine* machine;
+    std::uint64_t life;
+    bool network;
+  };
+  void keep(Moment when, Coming coming);
+
   struct Due {
     Moment when;
     std::uint64_t number;
@@ -91,7 +110,7 @@ class World {
   Moment now_ = 0;
   std::uint64_t next_number_ = 0, at_once_ = 0;
   std::priority_queue<Due, std::vector<Due>, std::greater<>> due_;
-  std::vector<Happening> slots_;
+  std::deque<Coming> slots_;  // what happens stays where it is while others are added
   std::vector<std::uint32_t> free_;
 };
 
@@ -117,10 +136,18 @@ class Machine {
   /// Something happens here at this moment of the world, if the process still lives then; later if
   /// the machine is frozen.
   /// `network`: it came from outside and may get lost on the way in.
-  void at(Moment when, Happening what, bool network = false);
-  void after(Moment wait, Happening what) { at(world.now() + wait, std::move(what)); }
+  void at(Moment when, Deed what, bool network = false) {
+    world.keep(when, {std::move(what), this, life_, network});
+  }
+  void after(Moment wait, Deed what) { at(world.now() + wait, std::move(what)); }
   /// Now, as part of this machine.
-  void run(const Happening& what);
+  template <class What>
+  void run(What&& what) {
+    Machine* const before = std::exchange(world.here, this);
+    what();
+    if (before != this) settle();
+    world.here = before;
+  }
 
   /// Nothing happens here until `thaw`. With `clock_stops` even its own clock does not notice.
   void freeze(bool clock_stops);
@@ -149,17 +176,13 @@ class Machine {
   virtual void settle() {}
 
  private:
-  struct Late {
-    std::uint64_t life;
-    bool network;
-    Happening what;
-  };
-  void happen(Late late);
+  friend class World;
+  void happen(World::Coming& coming);
 
   bool alive_ = false;
   std::uint64_t life_ = 0;
   bool frozen_ = false, clock_stopped_ = false;
-  std::deque<Late> late_;
+  std::deque<World::Coming> late_;
   double rate_ = 1;
   Moment since_ = 0;          // the rate holds since then
   std::int64_t base_us_ = 0;  // what the clock showed then
