@@ -209,9 +209,7 @@ struct Node::Private {
     host->node = system->spawn<actors::NodeActor>(
         std::ref(*host));  // before the first message to it, so before any shard looks
     router().host([this](ShardId shard, Envelope envelope) {
-      auto one = std::make_shared<std::vector<Envelope>>();
-      one->push_back(std::move(envelope));
-      caf::anon_send(host->shard(shard), actors::Deliver{std::move(one), {}});
+      caf::anon_send(host->shard(shard), actors::DeliverOne{std::move(envelope)});
     });
   }
 

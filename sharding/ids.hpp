@@ -109,7 +109,9 @@ struct std::hash<catga::WideId<Tag>> {
 };
 template <>
 struct std::hash<catga::EntityId> {
-  std::size_t operator()(const catga::EntityId& id) const noexcept {
+  // Not noexcept: so libstdc++ keeps the hash beside the key and does not hash its neighbours' text
+  // again at every look-up.
+  std::size_t operator()(const catga::EntityId& id) const {
     return std::hash<std::string>{}(id.key) * 31 + std::hash<std::string>{}(id.kind);
   }
 };

@@ -46,6 +46,9 @@ struct Deliver {
   std::shared_ptr<std::vector<Envelope>> envelopes;
   ViewVersion seen;  ///< the view their sender knows
 };
+struct DeliverOne {
+  Envelope envelope;
+};
 struct Adopt {
   std::shared_ptr<const Situation> situation;
 };
@@ -168,6 +171,7 @@ struct LeaveNow {};
 
 #define CATGA_LOCAL_MESSAGE(Type) CAF_ALLOW_UNSAFE_MESSAGE_TYPE(catga::actors::Type)
 CATGA_LOCAL_MESSAGE(Deliver)
+CATGA_LOCAL_MESSAGE(DeliverOne)
 CATGA_LOCAL_MESSAGE(Adopt)
 CATGA_LOCAL_MESSAGE(Happened)
 CATGA_LOCAL_MESSAGE(HandoverArrived)

@@ -74,6 +74,10 @@ caf::behavior ShardActor::make_behavior() {
         }
         arm();
       },
+      [this](DeliverOne& message) {
+        dispatch(std::move(message.envelope), false);
+        arm();
+      },
       [this](Happened& message) {
         if (const auto* heard = std::get_if<RouteHeard>(message.event.get()))
           moved_away(heard->owner, heard->epoch);
@@ -697,7 +701,8 @@ void ShardActor::passivate_idle() {
   const std::int64_t timeout = host_.config.entity.idle_timeout.count();
   const std::uint32_t in_memory = host_.active.load(std::memory_order_relaxed);
   const bool crowded = in_memory > host_.config.entity.max_active;
-  sweep_at_ = now + std::clamp<std::int64_t>(timeout / 4, 50, crowded ? 1000 : 30'000);
+  const std::int64_t calmly = crowded ? 1000 : 30'000;
+  sweep_at_ = now + (timeout > 0 ? std::clamp<std::int64_t>(timeout / 4, 50, calmly) : calmly);
   std::vector<std::pair<std::int64_t, const Active*>> idle;
   for (const auto& [entity, active] : active_) {
     if (active.leaving ||

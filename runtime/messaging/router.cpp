@@ -145,6 +145,7 @@ void Router::decide(std::uint64_t correlation, Decide decide) {
     const auto at = table.asks.find(correlation);
     if (at == table.asks.end()) return;
     action = decide(at->second->caller);
+    table.due = std::min(table.due, at->second->caller.next_at);
   }
   act(correlation, std::move(action));
 }
@@ -286,8 +287,13 @@ void Router::tick() {
   std::vector<std::uint64_t> due;
   for (Table& table : tables_) {
     const std::lock_guard guard(table.lock);
+    if (table.due > now) continue;
+    table.due = no_time;
     for (const auto& [correlation, pending] : table.asks) {
-      if (pending->caller.next_at <= now) due.push_back(correlation);
+      if (pending->caller.next_at <= now)
+        due.push_back(correlation);
+      else
+        table.due = std::min(table.due, pending->caller.next_at);
     }
   }
   for (const std::uint64_t correlation : due) {

@@ -16,6 +16,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -72,7 +73,9 @@ class Router final : public Messenger {
   struct Table {
     std::mutex lock;
     std::unordered_map<std::uint64_t, std::shared_ptr<Pending>> asks;
+    std::int64_t due = no_time;  ///< boot_ms(); nothing of it is due before
   };
+  static constexpr std::int64_t no_time = std::numeric_limits<std::int64_t>::max();
   Table& table_of(std::uint64_t correlation) { return tables_[correlation % tables_.size()]; }
   std::shared_ptr<Pending> find(std::uint64_t correlation);
   void finish(std::uint64_t correlation, Result<std::string> answer);

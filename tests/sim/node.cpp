@@ -149,9 +149,7 @@ void Node::build() {
   p.actor =
       dynamic_cast<const actors::NodeActor*>(caf::actor_cast<caf::abstract_actor*>(p.host->node));
   p.router->host([&p](ShardId shard, Envelope envelope) {
-    auto one = std::make_shared<std::vector<Envelope>>();
-    one->push_back(std::move(envelope));
-    caf::anon_send(p.host->shard(shard), actors::Deliver{std::move(one), {}});
+    caf::anon_send(p.host->shard(shard), actors::DeliverOne{std::move(envelope)});
   });
 
   p.inbox.router = p.router.get();
