@@ -531,6 +531,7 @@ void Stepper::on(const RenewAnswer& event) {
   if (now_ - node_.renew.sent > redis_slow) node_.doubts.redis = now_;
   if (reply.votes >= 2) node_.doubts.accused = now_;
   node_.renew.due = node_.renew.sent + node_.times.session_renew;
+  if (reply.version > version()) node_.disbelieved = {};  // no hearsay: Redis says so itself
   heard_version(reply.version);
   if (reply.version < node_.version_at_renew) {  // Redis has lost writes
     lose_reading_right();

@@ -56,6 +56,12 @@ class Step {
   // ---- events ----
 
   void on(const ViewAdopted&) {
+    // An actor that did not run while the session ended and another began was told of the end only
+    // when it saw the new one in force, and went on under the token of the life before.
+    const bool of_former_life = shard_.token.incarnation != around_.self;
+    if (of_former_life &&
+        (shard_.state == ShardState::owned || shard_.state == ShardState::draining))
+      on(SessionEnded{});
     switch (shard_.state) {
       case ShardState::forwarding:
         if (!is_member(shard_.known_owner)) enter(ShardState::none);
@@ -360,6 +366,11 @@ class Step {
     if (around_.leaving) return "leaving";
     return around_.session_ok ? "not up" : "session";
   }
+  /// Redis lost the eviction that had made this shadow UP: it may stay one for long.
+  bool stands_by() const {
+    const Member* self = around_.view != nullptr ? around_.view->find(around_.self) : nullptr;
+    return around_.session_ok && self != nullptr && self->state == MemberState::shadow;
+  }
   bool is_member(Incarnation node) const {
     return node && around_.view != nullptr && around_.view->find(node) != nullptr;
   }
@@ -434,7 +445,7 @@ class Step {
     learn(record);
     if (record.owner() == around_.self) {
       if (around_.may_own) return claim(record.token);
-      if (around_.leaving) {
+      if (around_.leaving || stands_by()) {  // nobody else claims it while its owner lives
         ask_cas(CasPurpose::release, record.token, Incarnation{});
         enter(ShardState::in_doubt);
       }

@@ -694,6 +694,19 @@ TEST_CASE(
   CHECK(find<AskView>(lone.act(SignOfLife{lone.peer, ViewVersion{10}})) != nullptr);
 }
 
+TEST_CASE("a version that Redis did not know is read when Redis names it itself") {
+  Lone lone;
+  lone.join(Lone::view(5, {lone.self, lone.peer}));
+  lone.act(SignOfLife{lone.peer, ViewVersion{9}});
+  lone.act(ViewAnswer{{true, Lone::view(5, {lone.self, lone.peer}), {}}});
+  REQUIRE(find<AskView>(lone.act(SignOfLife{lone.peer, ViewVersion{9}})) == nullptr);
+  // We were behind an old primary, and are led to the new one, whose table has it.
+  const auto actions = lone.act(RenewAnswer{lone.self, {true, {true, ViewVersion{9}, 0}, {}}});
+  CHECK(find<AskView>(actions) != nullptr);
+  lone.act(ViewAnswer{{true, Lone::view(9, {lone.self, lone.peer}), {}}});
+  CHECK(lone.node.view->version == ViewVersion{9});
+}
+
 TEST_CASE("a version that went down in Redis is accepted, and said so") {
   Lone lone;
   lone.join(Lone::view(5, {lone.self, lone.peer}));

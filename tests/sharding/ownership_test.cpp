@@ -1059,6 +1059,21 @@ TEST_CASE(
   CHECK(expects(bench.the<AskCas>(), token, me_again));
 }
 
+TEST_CASE("told late that its session ended, when the next life has one, an owner takes it again") {
+  Bench bench;
+  const OwnerToken token = bench.own();
+  bench.suspend();
+  // Those of the next life, of which the shard has not been told yet.
+  bench.around.session_ok = bench.around.may_own = true;
+  bench.feed(ViewAdopted{});
+  REQUIRE(bench.shard.state == ShardState::owned);
+  bench.around.self = me_again;
+  bench.view.members[0] = member(me_again, MemberState::up, "me");
+  bench.feed(ViewAdopted{});
+  CHECK_FALSE(bench.shard.runs_handlers());
+  CHECK(expects(bench.the<AskCas>(), token, me_again));
+}
+
 TEST_CASE("reborn and not UP, an owner finds by reading that somebody else has its shard by now") {
   Bench bench;
   const std::vector<Incarnation> former{me};
@@ -1248,6 +1263,38 @@ TEST_CASE("a shard that must go now is released through Redis") {
   CHECK((dropped || bench.did<DropMemory>()));
   CHECK(bench.shard.state == ShardState::none);
   CHECK_FALSE(bench.shard.holds());
+}
+
+TEST_CASE("a shadow that the record still names gives the shard back: nobody else may claim it") {
+  Bench bench;
+  bench.around.may_own = false;
+  bench.around.target = bob;
+  const auto reminded_by_bob = [&bench] {
+    bench.feed(WantReceived{});
+    bench.answer_read(record_of(me, 10));
+  };
+  SUBCASE("as one that leaves would") {
+    bench.view.members[0].state = MemberState::shadow;
+    reminded_by_bob();
+    CHECK(expects(bench.the<AskCas>(), OwnerToken{Epoch{10}, me}, Incarnation{}));
+    bench.answer_cas(true, free_record(11));
+    CHECK(bench.shard.state == ShardState::none);
+  }
+  SUBCASE("but not without a session, when its answer says little") {
+    bench.view.members[0].state = MemberState::shadow;
+    bench.around.session_ok = false;
+    reminded_by_bob();
+    CHECK_FALSE(bench.did<AskCas>());
+  }
+  SUBCASE("one that is only WARM is UP soon, and then claims it") {
+    bench.view.members[0].state = MemberState::warm;
+    reminded_by_bob();
+    CHECK_FALSE(bench.did<AskCas>());
+    bench.view.members[0].state = MemberState::up;
+    bench.around.may_own = true;
+    reminded_by_bob();
+    CHECK(expects(bench.the<AskCas>(), OwnerToken{Epoch{10}, me}, me));
+  }
 }
 
 TEST_CASE("a claim on its way when the node must release everything ends released") {

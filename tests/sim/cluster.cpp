@@ -216,6 +216,7 @@ class Run {
     rules.replicated = plan_.redis.wait;
     rules.calm = plan_.calm;
     rules.session = plan_.config.membership.session_ttl.count() * ms;
+    rules.retention_ms = plan_.activation.retention;
     rules.messages_repeat = plan_.bus.duplicate > 0;
     rules.reads_linearizable = rules.failovers_noticed = rules.timers_once = options_.strict;
     // A machine that is 10 % fast and long without Redis is as wrong as one whose Redis jumped.

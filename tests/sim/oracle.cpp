@@ -387,6 +387,12 @@ std::string Oracle::missing() const {
     if (owed.change % numbers_per_change == told && floor != floors_.end() &&
         epoch_ms + promise->second.at_ms <= floor->second + clocks_differ)
       continue;
+    // Refused for its age alone: while Redis fails over, and for a while after, nobody claims the
+    // shards of the dead, and plans shrink the time for which operations are remembered.
+    const std::int64_t claimed_by = last_failover_ / ms + 10'000;
+    if (owed.change % numbers_per_change == told && failovers != 0 &&
+        claimed_by - promise->second.at_ms > rules_.retention_ms)
+      continue;
     if (!applied_.contains(owed.change))
       return name_of_change(change) + " of " + text_of(place.entity) + " is committed, but " +
              name_of_change(owed.change) + " for " + text_of(owed.entity) + " is not";
