@@ -239,9 +239,14 @@ void Oracle::fenced(const Commit& commit) {
 
 void Oracle::splits() {
   split_ = true;
-  behind_ = stored_;
+  const auto before = std::exchange(behind_, stored_);
   for (auto& [entity, kept] : behind_) {
     if (kept.past.empty()) kept.past.push_back({kept.hash, 0, INT64_MAX});
+  }
+  // Who asked before the last split ended may be answered after the next one began.
+  for (const auto& [entity, kept] : before) {
+    auto& past = behind_[entity].past;
+    past.insert(past.begin(), kept.past.begin(), kept.past.end());
   }
   applied_behind_.clear();
   added_behind_.clear();
