@@ -79,6 +79,8 @@ struct Client::Private {
     };
     listener.on_nobody = [this](Incarnation) { look_again(); };
     CATGA_TRY(connections->listen(std::move(listener)));
+    CATGA_TRY(insist(log, "NATS", config.start.patience, stopping,
+                     [this] { return connections->reach_server(); }));
     views = CATGA_TRY(connections->nats().subscribe(membership::view_subject(config.cluster.name),
                                                     "", [this](NatsMessage) { look_again(); }));
     CATGA_TRY(read_view());

@@ -171,12 +171,13 @@ Status Connections::listen(InboxListener listener) {
   subscriptions.push_back(
       CATGA_TRY(nats_.subscribe(prefix_ + "n." + text_of(process_), "", handler)));
   subscriptions.push_back(CATGA_TRY(nats_.subscribe(prefix_ + "route", "", handler)));
-  CATGA_TRY(nats_.flush(config_.nats.connect_timeout));
   const std::lock_guard guard(lock_);
   for (NatsSubscription& subscription : subscriptions)
     subscriptions_.push_back(std::move(subscription));
   return Done{};
 }
+
+Status Connections::reach_server() { return nats_.flush(config_.nats.connect_timeout); }
 
 Status Connections::subscribe_inbox(Incarnation incarnation) {
   NatsSubscription subscription = CATGA_TRY(nats_.subscribe(
@@ -186,7 +187,7 @@ Status Connections::subscribe_inbox(Incarnation incarnation) {
     subscriptions_.push_back(std::move(subscription));
   }
   // Should this fail, NATS is away: the subscription stays, and is made anew with the connection.
-  return nats_.flush(config_.nats.connect_timeout);
+  return reach_server();
 }
 
 void Connections::heard(const NatsMessage& message) {

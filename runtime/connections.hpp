@@ -64,6 +64,8 @@ class Connections {
   void open_router(NodeStanding& standing, OwnerStore& owners, std::uint32_t shards);
   /// Begins to hear. After the listener's targets exist.
   Status listen(InboxListener listener);
+  /// Until the server knows all subscriptions. `unavailable`: it is away; they are made again with the connection.
+  Status reach_server();
   /// Hears messages to one more incarnation of this node.
   Status subscribe_inbox(Incarnation incarnation);
   void close();

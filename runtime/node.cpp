@@ -158,6 +158,8 @@ struct Node::Private {
       wired = true;
     }
     CATGA_TRY(connections->listen(inbox_listener()));
+    CATGA_TRY(insist(log, "NATS", config.start.patience, stopping,
+                     [this] { return connections->reach_server(); }));
     driver->start(process, [this](Incarnation next) {
       if (const Status subscribed = connections->subscribe_inbox(next); !subscribed.ok()) {
         log.write(Severity::error, "nats", "",
