@@ -245,7 +245,9 @@ void Oracle::splits() {
   }
   // Who asked before the last split ended may be answered after the next one began.
   for (const auto& [entity, kept] : before) {
-    auto& past = behind_[entity].past;
+    const auto [now_behind, unknown] = behind_.try_emplace(entity);
+    auto& past = now_behind->second.past;
+    if (unknown) past.push_back({0, 0, INT64_MAX});  // in this history it was never written
     past.insert(past.begin(), kept.past.begin(), kept.past.end());
   }
   applied_behind_.clear();
