@@ -9,8 +9,8 @@
 //   NATS thread --Deliver, Heard--> shard_actor --envelope--> entity_actor --commit, load--> Redis threads
 //   Redis thread --answers--> shard_actor, entity_actor
 //
-// What an entity_actor is told stands in entity_actor.hpp. Nothing here leaves the process, so messages are plain structs without serialization. Big ones travel behind a
-// shared_ptr and are moved from by their only receiver.
+// What an entity_actor is told stands in entity_actor.hpp. Nothing here leaves the process, so messages are plain
+// structs without serialization. Big ones travel behind a shared_ptr and are moved from by their only receiver.
 #pragma once
 #include "catga/persistence/stores.hpp"
 #include "catga/runtime/envelope.hpp"
