@@ -22,6 +22,7 @@
 #include <cmath>
 #include <condition_variable>
 #include <cstdlib>
+#include <functional>
 #include <map>
 #include <mutex>
 
@@ -171,16 +172,15 @@ class StandardOutput final : public spdlog::sinks::base_sink<std::mutex> {
     }
   }
 
+  /// A line to write before the next one of the queue, or nothing. Set before the first line.
+  std::function<std::string()> first_say;
+
  protected:
   void sink_it_(const spdlog::details::log_msg& message) override {
-    std::string_view rest(message.payload.data(), message.payload.size());
-    while (!rest.empty()) {
-      const ssize_t n = ::write(STDOUT_FILENO, rest.data(), rest.size());
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) break;  // nobody reads: nothing to be done, and no place to say so
-      rest.remove_prefix(static_cast<std::size_t>(n));
-    }
-    if (message.level >= spdlog::level::err) return;  // was never queued
+    const bool was_queued = message.level < spdlog::level::err;
+    if (was_queued) put(first_say());
+    put({message.payload.data(), message.payload.size()});
+    if (!was_queued) return;
     const std::lock_guard lock(counted_);
     ++written_;
     more_.notify_all();
@@ -188,6 +188,15 @@ class StandardOutput final : public spdlog::sinks::base_sink<std::mutex> {
   void flush_() override {}
 
  private:
+  static void put(std::string_view rest) {
+    while (!rest.empty()) {
+      const ssize_t n = ::write(STDOUT_FILENO, rest.data(), rest.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) break;  // nobody reads: nothing to be done, and no place to say so
+      rest.remove_prefix(static_cast<std::size_t>(n));
+    }
+  }
+
   std::mutex counted_;
   std::condition_variable more_;
   std::uint64_t written_ = 0;
@@ -303,10 +312,11 @@ struct Log::Private {
   std::shared_ptr<StandardOutput> output = std::make_shared<StandardOutput>();
   // Our own thread and logger: spdlog's registry belongs to the application.
   std::shared_ptr<spdlog::details::thread_pool> pool = writing_thread();
+  spdlog::details::thread_pool* const waiting = pool.get();  // asked while pool ends, too
   std::shared_ptr<spdlog::async_logger> logger = std::make_shared<spdlog::async_logger>(
       "catga", output, pool, spdlog::async_overflow_policy::overrun_oldest);
   std::atomic<std::uint64_t> queued{0};
-  std::atomic<std::uint64_t> dropped_told{0};
+  std::uint64_t dropped_told = 0;  // the writing thread's
 
   Private(const Config::Log& settings, std::string of_cluster, std::string of_node)
       : levels(settings.level),
@@ -315,7 +325,14 @@ struct Log::Private {
         node(std::move(of_node)),
         cluster(std::move(of_cluster)) {
     logger->set_level(spdlog::level::trace);  // what is wanted was decided before
+    output->first_say = [this] { return missing_lines(); };
   }
+  ~Private() {
+    logger.reset();
+    pool.reset();  // writes what still waits, with the help of the other members
+  }
+  Private(const Private&) = delete;
+  Private& operator=(const Private&) = delete;
 
   std::string line_of(const LogRecord& record) const {
     return (json ? json_line(record) : text_line(record, colour)) + '\n';
@@ -330,21 +347,21 @@ struct Log::Private {
     logger->log(spdlog::level::info, spdlog::string_view_t(line.data(), line.size()));
   }
 
-  /// Says once per overrun how many lines are missing, as soon as there is room to say it.
-  void tell_drops() {
-    const std::uint64_t dropped = pool->overrun_counter();
-    std::uint64_t told = dropped_told.load(std::memory_order_relaxed);
-    if (dropped == told || pool->queue_size() > queue_lines / 2) return;
-    if (!dropped_told.compare_exchange_strong(told, dropped)) return;
-    const std::array fields{LogField{"dropped", static_cast<std::int64_t>(dropped - told)}};
-    carry(Severity::warn, line_of({.unix_us = unix_us_now(),
-                                   .severity = Severity::warn,
-                                   .logger = "telemetry",
-                                   .event = {},
-                                   .message = "log lines were dropped: written faster than read",
-                                   .cluster = cluster,
-                                   .node = node,
-                                   .fields = fields}));
+  /// Once per overrun: how many lines are missing. Said by the thread that writes and never queued,
+  /// where it could be dropped itself.
+  std::string missing_lines() {
+    const std::uint64_t dropped = waiting->overrun_counter();
+    if (dropped == dropped_told || waiting->queue_size() > queue_lines / 2) return {};
+    const std::array fields{LogField{
+        "dropped", static_cast<std::int64_t>(dropped - std::exchange(dropped_told, dropped))}};
+    return line_of({.unix_us = unix_us_now(),
+                    .severity = Severity::warn,
+                    .logger = "telemetry",
+                    .event = {},
+                    .message = "log lines were dropped: written faster than read",
+                    .cluster = cluster,
+                    .node = node,
+                    .fields = fields});
   }
 };
 
@@ -360,7 +377,6 @@ bool Log::wants(Severity severity) const {
 void Log::write(Severity severity, std::string_view logger, std::string_view event,
                 std::string_view message, std::initializer_list<LogField> fields) {
   if (static_cast<int>(severity) < private_->levels.of(logger)) return;
-  private_->tell_drops();
   private_->carry(severity, private_->line_of({.unix_us = unix_us_now(),
                                                .severity = severity,
                                                .logger = logger,
