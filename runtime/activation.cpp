@@ -84,9 +84,12 @@ bool Activation::settled() const {
 
 // ---- arriving --------------------------------------------------------------------------------------------------
 
-void Activation::arrived(Envelope envelope) {
+void Activation::arrived(Envelope&& envelope) {
   if (passes(envelope)) return;
-  queue_.push_back(std::move(envelope));
+  if (queue_.empty() && may_start())
+    process(std::move(envelope));
+  else
+    queue_.push_back(std::move(envelope));
   pump();
 }
 
@@ -169,7 +172,7 @@ std::optional<Error> Activation::refuse(const Envelope& envelope) {
   return std::nullopt;
 }
 
-void Activation::process(Envelope envelope) {
+void Activation::process(Envelope&& envelope) {
   if (std::optional<Error> error = refuse(envelope))
     return host_.answer(envelope, std::move(*error));
   const std::size_t message = kind_.index_of(envelope.message);
@@ -268,7 +271,7 @@ void Activation::remember(OperationId id, OperationRecord record) {
 
 // ---- running -----------------------------------------------------------------------------------------------------
 
-void Activation::run_query(Envelope envelope, std::size_t message) {
+void Activation::run_query(Envelope&& envelope, std::size_t message) {
   Instance* instance = instance_.get();
   if (running_) {  // nobody sees half a turn
     if (!shadow_) {
@@ -303,10 +306,11 @@ void Activation::run_query(Envelope envelope, std::size_t message) {
       answer = Error{Code::failed, std::move(end.bytes)};
       break;
   }
+  if (!uncommitted()) return host_.answer(envelope, std::move(answer));
   hold({std::move(envelope), std::move(answer), true});
 }
 
-void Activation::run_command(Envelope envelope, std::size_t message) {
+void Activation::run_command(Envelope&& envelope, std::size_t message) {
   running_ = std::make_unique<Running>();
   Running& running = *running_;
   running.envelope = std::move(envelope);

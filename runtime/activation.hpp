@@ -96,7 +96,7 @@ class Activation {
   ~Activation();
 
   // ---- what happens to it ----
-  void arrived(Envelope envelope);
+  void arrived(Envelope&& envelope);
   void loaded(Result<Loaded> answer);
   void committed(const std::string& version, OwnerToken token, Result<Committed> answer);
   void asked(std::uint64_t number, Result<std::string> answer);
@@ -150,9 +150,9 @@ class Activation {
   void let_pass();
   void pump();
   bool may_start() const;
-  void process(Envelope envelope);
-  void run_query(Envelope envelope, std::size_t message);
-  void run_command(Envelope envelope, std::size_t message);
+  void process(Envelope&& envelope);
+  void run_query(Envelope&& envelope, std::size_t message);
+  void run_command(Envelope&& envelope, std::size_t message);
   std::optional<Error> refuse(const Envelope& envelope);
   bool cycle(const Envelope& envelope);
   bool remembered(Envelope& envelope);

@@ -201,8 +201,6 @@ struct Node::Private {
                                                           system->scheduler(),
                                                           {},
                                                           {},
-                                                          {},
-                                                          {},
                                                           {}});
     host->newer_view = [this](ViewVersion version) {
       if (driver) driver->sign_of_life(Incarnation{}, version);
@@ -210,8 +208,8 @@ struct Node::Private {
     reception = std::make_unique<actors::Reception>(*host);
     host->node = system->spawn<actors::NodeActor>(
         std::ref(*host));  // before the first message to it, so before any shard looks
-    router().host([this](ShardId shard, Envelope envelope) {
-      caf::anon_send(host->shard(shard), actors::DeliverOne{std::move(envelope)});
+    router().host([this](ShardId shard, Envelope&& envelope) {
+      host->deliver(shard, std::move(envelope));
     });
   }
 
@@ -411,11 +409,7 @@ struct Node::Private {
     stores
         .reset();  // its threads answer what is open and end; answers to actors that ended go nowhere
     member_store.reset();
-    if (host) {
-      const std::unique_lock guard(host->shards_lock);
-      host->shards.clear();
-      host->node = nullptr;
-    }
+    if (host) host->forget_actors();
     system.reset();
     log.flush();
   }

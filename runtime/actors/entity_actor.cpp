@@ -34,8 +34,7 @@ EntityActor::~EntityActor() = default;
 
 // ---- being run -----------------------------------------------------------------------------------------------------
 
-void EntityActor::post(EntityMail mail) {
-  if (mailbox_.put(std::move(mail)) != Put::wakes) return;
+void EntityActor::wake() {
   ref();  // of the worker that will run it
   host_.scheduler.enqueue(this);
 }
@@ -43,13 +42,14 @@ void EntityActor::post(EntityMail mail) {
 caf::resumable::resume_result EntityActor::resume(caf::execution_unit* unit, std::size_t most) {
   unit_ = unit;
   for (std::size_t i = 0; i < most; ++i) {
-    std::optional<EntityMail> mail = mailbox_.take();
+    auto mail = mailbox_.take();
     if (!mail) {
       unit_ = nullptr;
       if (mailbox_.sleep()) return awaiting_message;
       unit_ = unit;
       continue;
     }
+    now_ = boot_ms();
     try {
       std::visit([this](auto& message) { take(message); }, *mail);
     } catch (const std::exception& trouble) {
@@ -96,7 +96,7 @@ void EntityActor::alarm(std::int64_t in_ms, std::int64_t at_ms) {
 void EntityActor::take(Envelope& envelope) {
   received_ += 1;
   activation_.arrived(std::move(envelope));
-  gauge_.last_used_ms.store(boot_ms(), std::memory_order_relaxed);
+  gauge_.last_used_ms.store(now_, std::memory_order_relaxed);
   after_each();
 }
 void EntityActor::take(LoadAnswered& message) {
@@ -184,13 +184,14 @@ std::uint32_t EntityActor::random() {
 }
 
 bool EntityActor::may_run() {
-  return gate_->open.load(std::memory_order_acquire) && host_.standing.session_ok();
+  return gate_->open.load(std::memory_order_acquire) &&
+         now_ < host_.standing.session_deadline_ms.load(std::memory_order_relaxed);
 }
 
 /// A full disk, full memory: what Redis says is for the operator. One line a second from the whole node.
 void EntityActor::store_refused(const Error& error) {
   if (error.code != Code::unavailable && error.code != Code::overloaded) return;
-  const std::int64_t now = boot_ms();
+  const std::int64_t now = now_;
   std::int64_t said = host_.store_refused_said_ms.load(std::memory_order_relaxed);
   if (said != 0 && now - said < 1000) return;
   if (!host_.store_refused_said_ms.compare_exchange_strong(said, now)) return;
@@ -272,10 +273,10 @@ void EntityActor::fenced(OwnerToken used) {
 }
 
 void EntityActor::wake_at(std::int64_t at_ms) {
-  at_ms = std::max(at_ms, boot_ms() + 1);
+  at_ms = std::max(at_ms, now_ + 1);
   if (wake_at_ != 0 && wake_at_ <= at_ms) return;
   wake_at_ = at_ms;
-  alarm(at_ms - boot_ms(), at_ms);
+  alarm(at_ms - now_, at_ms);
 }
 
 void EntityActor::troubled(const Error& error) {
@@ -287,9 +288,12 @@ void EntityActor::troubled(const Error& error) {
 }
 
 void EntityActor::turn_begins(const std::string& message) {
-  host_.watch.begins(this, entity(), message, boot_ms());
+  host_.watch.begins(this, entity(), message, now_);
 }
 
-void EntityActor::turn_ends(const std::string&) { host_.watch.ends(this); }
+void EntityActor::turn_ends(const std::string&) {
+  host_.watch.ends(this);
+  now_ = boot_ms();  // a handler may take its time
+}
 
 }  // namespace catga::actors

@@ -59,7 +59,10 @@ class EntityActor final : public caf::ref_counted, public caf::resumable, privat
   ~EntityActor() override;
 
   /// Any thread. Dropped if the entity has ended.
-  void post(EntityMail mail);
+  template <class Message>
+  void post(Message message) {
+    if (mailbox_.put(std::move(message)) == Put::wakes) wake();
+  }
   const Gauge& gauge() const { return gauge_; }
 
   // caf::resumable
@@ -70,8 +73,10 @@ class EntityActor final : public caf::ref_counted, public caf::resumable, privat
 
  private:
   // ActivationHost
-  std::int64_t now_ms() override { return boot_ms(); }
-  std::int64_t cluster_ms() override { return host_.standing.cluster_now(); }
+  std::int64_t now_ms() override { return now_; }
+  std::int64_t cluster_ms() override {
+    return now_ + host_.standing.cluster_offset_ms.load(std::memory_order_relaxed);
+  }
   std::uint32_t random() override;
   bool may_run() override;
   void load(Load load) override;
@@ -100,6 +105,7 @@ class EntityActor final : public caf::ref_counted, public caf::resumable, privat
   void take(EntityTick& tick);
   void take(End&);
 
+  void wake();
   void after_each();
   void empty_out();
   void break_off(const char* why);
@@ -122,6 +128,7 @@ class EntityActor final : public caf::ref_counted, public caf::resumable, privat
   Activation activation_;
   OwnerToken token_;
   caf::execution_unit* unit_ = nullptr;  ///< while it runs
+  std::int64_t now_ = 0;  ///< boot_ms(), read when a mail is taken and when a handler has returned
   std::uint64_t received_ = 0;
   std::uint64_t outbox_hold_ = 0;
   std::int64_t wake_at_ = 0;

@@ -8,7 +8,6 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <utility>
 
 namespace catga::actors {
@@ -23,9 +22,28 @@ class Mailbox {
   Mailbox& operator=(const Mailbox&) = delete;
   ~Mailbox() { close(); }
 
+  struct Letter {
+    Letter* next;
+    Mail mail;
+  };
+  /// What was taken, or nothing. The mail stays where its writer made it: some are large.
+  class Taken {
+   public:
+    Taken() = default;
+    explicit Taken(Letter* letter) : letter_(letter) {}
+    explicit operator bool() const { return letter_ != nullptr; }
+    Mail& operator*() { return letter_->mail; }
+    Mail* operator->() { return &letter_->mail; }
+    void reset() { letter_.reset(); }
+
+   private:
+    std::unique_ptr<Letter> letter_;
+  };
+
   /// Any thread. `wakes`: the reader sleeps, and the caller must see to it that it runs.
-  Put put(Mail mail) {
-    auto letter = std::make_unique<Letter>(Letter{nullptr, std::move(mail)});
+  template <class Message>
+  Put put(Message&& message) {
+    std::unique_ptr<Letter> letter(new Letter{nullptr, Mail(std::forward<Message>(message))});
     std::uintptr_t before = head_.load(std::memory_order_relaxed);
     do {
       if (before == closed) return Put::closed;
@@ -37,7 +55,7 @@ class Mailbox {
   }
 
   // ---- the reader ----
-  std::optional<Mail> take() {
+  Taken take() {
     if (first_ == nullptr) {
       Letter* newest = reinterpret_cast<Letter*>(head_.exchange(empty, std::memory_order_acquire));
       while (newest != nullptr) {
@@ -46,10 +64,8 @@ class Mailbox {
         newest = older;
       }
     }
-    if (first_ == nullptr) return std::nullopt;
-    const std::unique_ptr<Letter> letter(first_);
-    first_ = letter->next;
-    return std::move(letter->mail);
+    if (first_ == nullptr) return {};
+    return Taken(std::exchange(first_, first_->next));
   }
   /// After take() found nothing. False: something came meanwhile. True: the reader must touch
   /// nothing of its own any more, for whoever puts next makes it run, perhaps on another thread.
@@ -65,10 +81,6 @@ class Mailbox {
   }
 
  private:
-  struct Letter {
-    Letter* next;
-    Mail mail;
-  };
   static constexpr std::uintptr_t empty = 0, asleep = 1, closed = 2;
 
   static void free_all(Letter* letter) {

@@ -24,12 +24,9 @@ NodeActor::NodeActor(caf::actor_config& config, Host& host)
 }
 
 caf::behavior NodeActor::make_behavior() {
-  {
-    const std::unique_lock guard(host_.shards_lock);
-    host_.shards.reserve(host_.config.cluster.shards);
-    for (std::uint32_t shard = 0; shard < host_.config.cluster.shards; ++shard) {
-      host_.shards.push_back(spawn<ShardActor, caf::monitored>(std::ref(host_), ShardId{shard}));
-    }
+  for (std::uint32_t shard = 0; shard < host_.config.cluster.shards; ++shard) {
+    shards_.push_back(spawn<ShardActor, caf::monitored>(std::ref(host_), ShardId{shard}));
+    host_.doors[shard]->lead_to(shards_.back());
   }
   delayed_send(this, tick_every, NodeTick{});
   return {
@@ -44,7 +41,7 @@ caf::behavior NodeActor::make_behavior() {
       [this](const PrimaryNews&) {
         hold_claims();
         host_.router.routes().forget();
-        for (const caf::actor& shard : host_.shards) send(shard, LookAtPrimary{});
+        for (const caf::actor& shard : shards_) send(shard, LookAtPrimary{});
       },
       [](const Canary& canary) { (*canary.sing)(); },
       [this](ImpairedNews& news) {
@@ -73,13 +70,14 @@ caf::behavior NodeActor::make_behavior() {
 }
 
 void NodeActor::on_exit() {
-  for (const caf::actor& shard : host_.shards) send_exit(shard, caf::exit_reason::kill);
+  for (const caf::actor& shard : shards_) send_exit(shard, caf::exit_reason::kill);
+  shards_.clear();
 }
 
 void NodeActor::tell_shards(ShardEvent event) {
   const auto shared =
       std::make_shared<ShardEvent>(std::move(event));  // read only: all may look at one
-  for (const caf::actor& shard : host_.shards) send(shard, Happened{shared});
+  for (const caf::actor& shard : shards_) send(shard, Happened{shared});
 }
 
 void NodeActor::view_adopted(const ViewNews& news) {
@@ -116,7 +114,7 @@ void NodeActor::situation_changed() {
   enough_members_ |= ups >= static_cast<std::ptrdiff_t>(host_.config.cluster.min_members);
   situation_.claims_allowed = enough_members_ || boot_ms() - started_at_ >= first_claims_wait_ms;
   current_ = std::make_shared<Situation>(situation_);
-  for (const caf::actor& shard : host_.shards) send(shard, Adopt{current_});
+  for (const caf::actor& shard : shards_) send(shard, Adopt{current_});
   if (situation_.up && !situation_.leaving && !told_to_leave_)
     releasing_ = false;  // NATS was away, and is back
   if (situation_.leaving &&
@@ -288,26 +286,22 @@ void NodeActor::grant_moves() {
          {"moves", static_cast<std::int64_t>(pending)}});
   }
   for (const ShardId shard : granted) {
-    send(host_.shards[shard.value],
-         Happened{std::make_shared<ShardEvent>(MoveGranted{next_move_++})});
+    send(shards_[shard.value], Happened{std::make_shared<ShardEvent>(MoveGranted{next_move_++})});
   }
 }
 
 /// A shard's actor broke. A new one knows nothing, reads the record, finds this node named, and takes the shard anew.
 void NodeActor::shard_down(const caf::down_msg& down) {
   if (!down.reason) return;
-  for (std::uint32_t shard = 0; shard < host_.shards.size(); ++shard) {
-    if (host_.shards[shard].address() != down.source) continue;
+  for (std::uint32_t shard = 0; shard < shards_.size(); ++shard) {
+    if (shards_[shard].address() != down.source) continue;
     host_.log.write(Severity::error, "node", "",
                     "the actor of shard " + std::to_string(shard) + " ended and is started again",
                     {{"error", to_string(down.reason)}});
     rebalance_.over(ShardId{shard});
-    caf::actor fresh = spawn<ShardActor, caf::monitored>(std::ref(host_), ShardId{shard});
-    {
-      const std::unique_lock guard(host_.shards_lock);
-      host_.shards[shard] = std::move(fresh);
-    }
-    send(host_.shards[shard], Adopt{current_});
+    shards_[shard] = spawn<ShardActor, caf::monitored>(std::ref(host_), ShardId{shard});
+    host_.doors[shard]->lead_to(shards_[shard]);
+    send(shards_[shard], Adopt{current_});
     return;
   }
 }

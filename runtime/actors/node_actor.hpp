@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <memory>
+#include <vector>
 
 namespace catga::actors {
 
@@ -36,6 +37,7 @@ class NodeActor final : public caf::event_based_actor {
   void shard_down(const caf::down_msg& down);
 
   Host& host_;
+  std::vector<caf::actor> shards_;
   Situation situation_;
   std::shared_ptr<const Situation> current_;
   Rebalance rebalance_;

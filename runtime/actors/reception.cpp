@@ -12,16 +12,16 @@
 namespace catga::actors {
 
 void Reception::messages(ViewVersion seen, std::vector<Envelope> envelopes) {
-  std::map<std::uint32_t, std::shared_ptr<std::vector<Envelope>>> by_shard;  // one CAF message each
+  std::map<std::uint32_t, std::vector<Envelope>> for_actors;  // one CAF message each
   for (Envelope& envelope : envelopes) {
     const ShardId shard =
         shard_of(envelope.entity.kind, envelope.entity.key, host_.config.cluster.shards);
-    auto& list = by_shard[shard.value];
-    if (!list) list = std::make_shared<std::vector<Envelope>>();
-    list->push_back(std::move(envelope));
+    // Behind one that could not pass none does, or it would be overtaken.
+    const bool first = for_actors.empty() || !for_actors.contains(shard.value);
+    if (first && host_.doors[shard.value]->pass(envelope)) continue;
+    for_actors[shard.value].push_back(std::move(envelope));
   }
-  for (auto& [shard, list] : by_shard)
-    caf::anon_send(host_.shard(ShardId{shard}), Deliver{std::move(list), seen});
+  for (auto& [shard, list] : for_actors) host_.doors[shard]->deliver(std::move(list), seen);
 }
 
 void Reception::record(Incarnation sender, const wire::Record& record) {

@@ -38,6 +38,7 @@ bool elsewhere(const Shard& shard) {
 ShardActor::ShardActor(caf::actor_config& config, Host& host, ShardId id)
     : caf::event_based_actor(config),
       host_(host),
+      door_(*host.doors[id.value]),
       situation_(std::make_shared<Situation>()),
       gate_(std::make_shared<ShardGate>()) {
   shard_.id = id;
@@ -56,8 +57,10 @@ ShardActor::~ShardActor() {
 
 void ShardActor::on_exit() {
   gate_->open = false;
-  for (auto& [entity, active] : active_) active.actor->post(End{});
-  active_.clear();
+  door_.close();
+  for (const auto& [entity, active] : entities()) active.actor->post(End{});
+  const auto guard = door_.lock();
+  door_.entities().clear();
 }
 
 caf::actor ShardActor::self_handle() { return caf::actor_cast<caf::actor>(this); }
@@ -72,10 +75,12 @@ caf::behavior ShardActor::make_behavior() {
         for (Envelope& envelope : *message.envelopes) {
           dispatch(std::move(envelope), false, 0, message.seen);
         }
+        door_.handled();
         arm();
       },
       [this](DeliverOne& message) {
         dispatch(std::move(message.envelope), false);
+        door_.handled();
         arm();
       },
       [this](Happened& message) {
@@ -196,7 +201,9 @@ void ShardActor::apply(const ShardEvent& event) {
   while (!events_.empty()) {
     const ShardEvent next = std::move(events_.front());
     events_.pop_front();
-    carry_out(step(shard_, next, around(), boot_ms()));
+    ShardActions actions = step(shard_, next, around(), boot_ms());
+    if (shard_.state != ShardState::owned) door_.close();
+    carry_out(std::move(actions));
   }
   stepping_ = false;
   settle();
@@ -219,7 +226,17 @@ void ShardActor::settle() {
     free_slot();  // of an earlier move
     send(host_.node, WantsToMove{shard_.id});
   }
+  open_door();
   arm();
+}
+
+/// Nothing waits here that a message could overtake, and the next one would only be passed on.
+void ShardActor::open_door() {
+  const bool serves =
+      shard_.state == ShardState::owned && !shard_.hydrating && gate_->open && !draining_;
+  const bool nothing_waits = held_.empty() && returned_.empty() && looking_.empty() &&
+                             looking_next_.empty() && proving_.empty() && proving_next_.empty();
+  if (serves && nothing_waits) door_.open(primary_changes_);
 }
 
 void ShardActor::count_state() {
@@ -317,7 +334,7 @@ void ShardActor::act(const Serve& action) {
   stopped_at_ = 0;
   mode_ = "takeover";
   came_from_ = {};
-  for (auto& [entity, active] : active_) {
+  for (const auto& [entity, active] : entities()) {
     if (!active.leaving) active.actor->post(Resume{});
   }
   std::vector<Envelope> before = std::exchange(returned_, {});
@@ -328,7 +345,7 @@ void ShardActor::act(const Serve& action) {
 }
 
 void ShardActor::act(const Retoken& action) {
-  for (auto& [entity, active] : active_) active.actor->post(NewToken{action.token});
+  for (const auto& [entity, active] : entities()) active.actor->post(NewToken{action.token});
   if (reading_more_) {  // what is under way was asked under the old token, and is refused
     ++reading_;
     read_outbox("");
@@ -340,16 +357,19 @@ void ShardActor::act(const Pause&) { gate_->open = false; }
 void ShardActor::act(const Drain&) {
   draining_ = true;
   stopped_at_ = boot_ms();
-  entities_before_ = active_.size();
-  for (auto& [entity, active] : active_) {
-    active.leaving = true;
-    active.actor->post(DrainNow{});
+  entities_before_ = entities().size();
+  {
+    const auto guard = door_.lock();
+    for (auto& [entity, active] : door_.entities()) {
+      active.leaving = true;
+      active.actor->post(DrainNow{});
+    }
   }
   drained_if_empty();
 }
 
 void ShardActor::drained_if_empty() {
-  if (draining_ && active_.empty()) {
+  if (draining_ && entities().empty()) {
     draining_ = false;
     drained_at_ = boot_ms();
     apply(DrainEnded{});
@@ -358,21 +378,25 @@ void ShardActor::drained_if_empty() {
 
 void ShardActor::act(const DropMemory& action) {
   gate_->open = false;
+  door_.close();
   draining_ = false;
-  if (action.cause != LossCause::released && !active_.empty()) {
+  if (action.cause != LossCause::released && !entities().empty()) {
     host_.log.write(
         Severity::warn, "handoff", "catga.shard.ownership.lost",
         "shard " + std::to_string(shard_.id.value) +
-            " is no longer ours: " + std::to_string(active_.size()) + " entities leave memory",
+            " is no longer ours: " + std::to_string(entities().size()) + " entities leave memory",
         {shard_field(shard_.id),
          {"catga.shard.epoch", std::to_string(shard_.token.epoch.value)},
          {"cause", std::string(action.cause == LossCause::fenced ? "fenced" : "rollback")}});
   }
-  for (auto& [entity, active] : active_) {
-    active.actor->post(DropNow{});
-    for (Envelope& envelope : active.backlog) returned_.push_back(std::move(envelope));
+  {
+    const auto guard = door_.lock();
+    for (auto& [entity, active] : door_.entities()) {
+      active.actor->post(DropNow{});
+      for (Envelope& envelope : active.backlog) returned_.push_back(std::move(envelope));
+    }
+    door_.entities().clear();
   }
-  active_.clear();
   gate_ = std::make_shared<ShardGate>();  // the old entities keep theirs, closed
   timers_.clear();
   timers_again_at_ = 0;
@@ -447,7 +471,7 @@ void ShardActor::dispatch(Envelope envelope, bool fresh, std::int64_t since_ms, 
       if (!host_.standing.may_read() && reads_only(envelope)) return prove(std::move(envelope));
       return run(std::move(envelope));
     case Verdict::hold:
-      if (draining_ && ends_a_knot(envelope) && active_.contains(envelope.entity)) {
+      if (draining_ && ends_a_knot(envelope) && entities().contains(envelope.entity)) {
         return run(std::move(envelope));
       }
       return hold(std::move(envelope), since_ms);
@@ -525,22 +549,25 @@ void ShardActor::run(Envelope envelope) {
   if (envelope.kind != MessageClass::timer && envelope.deadline_ms <= boot_ms()) {
     return refuse(envelope, Code::timeout, "the deadline passed on the way");
   }
-  Active& active = activate(envelope.entity, kind->second);
-  const std::uint64_t waiting = active.sent -
-                                active.actor->gauge().handled.load(std::memory_order_acquire) +
-                                active.backlog.size();
-  if (waiting >= host_.config.entity.mailbox) {
-    return refuse(envelope, Code::overloaded,
-                  text_of(envelope.entity) + " has " + std::to_string(waiting) +
-                      " messages waiting (entity.mailbox)",
-                  std::chrono::milliseconds(50));
+  std::uint64_t waiting = 0;
+  {
+    const auto guard = door_.lock();
+    Active& active = activate(envelope.entity, kind->second);
+    waiting = Doorway::waiting(active) + active.backlog.size();
+    if (waiting < host_.config.entity.mailbox) {
+      if (active.leaving && !ends_a_knot(envelope)) {
+        active.backlog.push_back(std::move(envelope));
+        return;
+      }
+      active.sent += 1;
+      active.actor->post(std::move(envelope));
+      return;
+    }
   }
-  if (active.leaving && !ends_a_knot(envelope)) {
-    active.backlog.push_back(std::move(envelope));
-    return;
-  }
-  active.sent += 1;
-  active.actor->post(std::move(envelope));
+  refuse(envelope, Code::overloaded,
+         text_of(envelope.entity) + " has " + std::to_string(waiting) +
+             " messages waiting (entity.mailbox)",
+         std::chrono::milliseconds(50));
 }
 
 /// An ask from a suspended turn. A draining entity may itself be suspended in a turn that waits for this very ask: only
@@ -560,6 +587,7 @@ void ShardActor::hold(Envelope envelope, std::int64_t since_ms) {
                       " is moving and its buffer is full (buffer.shard_messages)",
                   std::chrono::milliseconds(100));
   }
+  door_.close();  // what comes now must not overtake it
   held_bytes_ += bytes;
   host_.buffered_bytes.fetch_add(bytes, std::memory_order_relaxed);
   held_.push_back({std::move(envelope), since_ms != 0 ? since_ms : boot_ms()});
@@ -645,8 +673,9 @@ void ShardActor::refuse_stale() {
 
 // ---- entities ----------------------------------------------------------------------------------------------------
 
+/// Under the door's lock.
 ShardActor::Active& ShardActor::activate(const EntityId& entity, const Kind& kind) {
-  Active& active = active_[entity];
+  Active& active = door_.entities()[entity];
   if (active.actor) return active;
   active.serial = next_serial_++;
   active.actor = caf::make_counted<EntityActor>(
@@ -657,22 +686,29 @@ ShardActor::Active& ShardActor::activate(const EntityId& entity, const Kind& kin
 
 /// Null if another activation of it, or none, is in memory.
 ShardActor::Active* ShardActor::find(const EntityId& entity, std::uint64_t serial) {
-  const auto at = active_.find(entity);
-  return at != active_.end() && at->second.serial == serial ? &at->second : nullptr;
+  const auto at = door_.entities().find(entity);
+  return at != door_.entities().end() && at->second.serial == serial ? &at->second : nullptr;
+}
+
+void ShardActor::forget(const EntityId& entity) {
+  const auto guard = door_.lock();
+  door_.entities().erase(entity);
 }
 
 void ShardActor::may_leave(const MayLeave& message) {
   Active* const active = find(message.entity, message.serial);
-  if (active == nullptr || active->sent != message.seen || active->leaving) return;
+  if (active == nullptr) return;
+  const auto guard = door_.lock();
+  if (active->sent != message.seen || active->leaving) return;
   active->actor->post(DropNow{});  // idle, and nothing on its way: there is nothing to drop
-  active_.erase(message.entity);
+  door_.entities().erase(message.entity);
 }
 
 void ShardActor::emptied(Emptied& message) {
   std::vector<Envelope>& rest = *message.rest;
   if (Active* const active = find(message.entity, message.serial)) {
     for (Envelope& envelope : active->backlog) rest.push_back(std::move(envelope));
-    active_.erase(message.entity);
+    forget(message.entity);
   }
   if (draining_) {
     for (Envelope& envelope : rest) returned_.push_back(std::move(envelope));
@@ -692,7 +728,7 @@ void ShardActor::entity_broke(const EntityBroke& message) {
                   {shard_field(shard_.id), {"error", message.why}});
   // What was in its mailbox is lost: asks are repeated by their callers, timers are read again.
   for (Envelope& envelope : active->backlog) returned_.push_back(std::move(envelope));
-  active_.erase(message.entity);
+  forget(message.entity);
   apply(WasFenced{shard_.token});
 }
 
@@ -704,15 +740,16 @@ void ShardActor::passivate_idle() {
   const std::int64_t calmly = crowded ? 1000 : 30'000;
   sweep_at_ = now + (timeout > 0 ? std::clamp<std::int64_t>(timeout / 4, 50, calmly) : calmly);
   std::vector<std::pair<std::int64_t, const Active*>> idle;
-  for (const auto& [entity, active] : active_) {
-    if (active.leaving ||
-        active.sent != active.actor->gauge().handled.load(std::memory_order_acquire))
-      continue;
-    const std::int64_t used = active.actor->gauge().last_used_ms.load(std::memory_order_relaxed);
-    if (timeout > 0 && now - used >= timeout)
-      active.actor->post(LeaveIfIdle{});
-    else if (crowded)
-      idle.emplace_back(used, &active);
+  {
+    const auto guard = door_.lock();
+    for (const auto& [entity, active] : entities()) {
+      if (active.leaving || Doorway::waiting(active) != 0) continue;
+      const std::int64_t used = active.actor->gauge().last_used_ms.load(std::memory_order_relaxed);
+      if (timeout > 0 && now - used >= timeout)
+        active.actor->post(LeaveIfIdle{});
+      else if (crowded)
+        idle.emplace_back(used, &active);
+    }
   }
   if (!crowded) return;
   // Of those idle since the same moment any may leave, but the same ones in each run of a simulation.
@@ -1038,7 +1075,7 @@ void ShardActor::tick() {
   deliver_tells();
   trim_outbox();
   fire_timers();
-  if (!active_.empty() && now >= sweep_at_) passivate_idle();
+  if (!entities().empty() && now >= sweep_at_) passivate_idle();
   const bool refill = shard_.state == ShardState::owned && !hydrating_ && timers_reading_ == 0 &&
                       timers_.horizon() != 0 &&
                       host_.standing.cluster_now() > timers_.horizon() - timer_refill_ms;
@@ -1060,7 +1097,7 @@ void ShardActor::arm() {
   if (!held_.empty() || !looking_.empty() || !looking_next_.empty()) by(now + 200);
   if (giving_) by(giving_->next_at());
   if (slot_held_since_ != 0) by(slot_held_since_ + slot_held_ms);
-  if (!active_.empty()) by(std::max(sweep_at_, now + 50));
+  if (!entities().empty()) by(std::max(sweep_at_, now + 50));
   if (shard_.state == ShardState::owned) {
     {
       const std::lock_guard guard(gate_->relay_lock);

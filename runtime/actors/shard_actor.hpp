@@ -31,13 +31,7 @@ class ShardActor final : public caf::event_based_actor {
     Envelope envelope;
     std::int64_t since_ms = 0;
   };
-  struct Active {
-    caf::intrusive_ptr<EntityActor> actor;
-    std::uint64_t serial = 0;
-    std::uint64_t sent = 0;
-    bool leaving = false;           ///< told to drain: gives back what has not run and ends
-    std::vector<Envelope> backlog;  ///< what came since
-  };
+  using Active = Doorway::Active;
 
   // the state machine
   void apply(const ShardEvent& event);
@@ -62,6 +56,7 @@ class ShardActor final : public caf::event_based_actor {
   void act(const MoveEnded& action);
   Surroundings around() const;
   void settle();
+  void open_door();
   void count_state();
 
   // messages
@@ -83,9 +78,11 @@ class ShardActor final : public caf::event_based_actor {
               std::chrono::milliseconds retry_after = {});
 
   // entities
+  const Doorway::Entities& entities() const { return door_.entities(); }
   Active& activate(const EntityId& entity, const Kind& kind);
   void passivate_idle();
   Active* find(const EntityId& entity, std::uint64_t serial);
+  void forget(const EntityId& entity);
   void entity_broke(const EntityBroke& message);
   void emptied(Emptied& message);
   void may_leave(const MayLeave& message);
@@ -117,6 +114,7 @@ class ShardActor final : public caf::event_based_actor {
   std::string node_name(Incarnation node) const;
 
   Host& host_;
+  Doorway& door_;  ///< has the entities in memory
   Shard shard_;
   std::deque<ShardEvent> events_;  // of steps that happen while a step is carried out
   bool stepping_ = false;
@@ -137,7 +135,6 @@ class ShardActor final : public caf::event_based_actor {
   bool proof_open_ = false;
   std::uint64_t primary_changes_ = 0;  // as of Host::primary_changes when we last looked
 
-  std::unordered_map<EntityId, Active> active_;
   std::shared_ptr<ShardGate> gate_;
   std::uint64_t next_serial_ = 1;
   bool draining_ = false;

@@ -2,6 +2,7 @@
 #pragma once
 #include "catga/entities/kind.hpp"
 #include "catga/runtime/activation.hpp"
+#include "catga/runtime/actors/doorway.hpp"
 #include "catga/runtime/actors/turn_watch.hpp"
 #include "catga/runtime/config.hpp"
 #include "catga/runtime/messaging/router.hpp"
@@ -19,7 +20,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <shared_mutex>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -62,13 +62,18 @@ struct Host {
   std::function<void(ViewVersion)> newer_view;  ///< somebody knows a view of this version: read it
 
   caf::actor node;
-  /// The actor of a shard; another one after a restart. Any thread.
+  /// The actor of a shard; another one after a restart, none before the first. Any thread.
   caf::actor shard(ShardId id) const {
-    const std::shared_lock guard(shards_lock);
-    return id.value < shards.size() ? shards[id.value] : caf::actor{};
+    return id.value < doors.size() ? doors[id.value]->actor() : caf::actor{};
   }
-  mutable std::shared_mutex shards_lock;
-  std::vector<caf::actor> shards;  ///< written by the node_actor, under the lock
+  void deliver(ShardId shard, Envelope&& envelope) const {
+    doors[shard.value]->deliver(std::move(envelope));
+  }
+  /// They and their actors hold each other; the last thing a node does.
+  void forget_actors() {
+    for (const std::unique_ptr<Doorway>& door : doors) door->lead_to({});
+    node = nullptr;
+  }
 
   NodeNames names;
   std::atomic<std::uint32_t> incoming{0};        ///< shards on their way in
@@ -82,6 +87,16 @@ struct Host {
   std::atomic<std::uint64_t> primary_changes{0};
   std::atomic<std::int64_t> store_refused_said_ms{
       0};  ///< boot_ms() when the log last said that Redis refused something
+
+  const std::vector<std::unique_ptr<Doorway>> doors = doors_of_all_shards();  ///< by shard
+
+ private:
+  std::vector<std::unique_ptr<Doorway>> doors_of_all_shards() const {
+    std::vector<std::unique_ptr<Doorway>> all;
+    for (std::uint32_t i = 0; i < config.cluster.shards; ++i)
+      all.push_back(std::make_unique<Doorway>(standing, primary_changes, config.entity.mailbox));
+    return all;
+  }
 };
 
 /// What a shard shares with its entities without messages: whether turns may start, and the relay.

@@ -32,11 +32,6 @@ Router::~Router() {
   *alive_ = nullptr;
 }
 
-Incarnation Router::self() const {
-  const std::lock_guard guard(self_lock_);
-  return self_;
-}
-
 Result<Envelope> Router::envelope_of(Ask&& ask, MessageClass kind) {
   if (ask.entity.kind.empty() || ask.entity.kind.find('/') != std::string::npos ||
       ask.message.empty()) {
@@ -88,29 +83,37 @@ void Router::ask(Ask ask, Answered answered) {
                           std::chrono::milliseconds(100)});
   }
   const std::uint64_t correlation = next_.fetch_add(1);
-  auto pending = std::make_shared<Pending>();
-  pending->envelope = std::move(*envelope);
-  pending->envelope.reply_to = options_.process;
-  pending->envelope.correlation = correlation;
-  pending->shard =
-      shard_of(pending->envelope.entity.kind, pending->envelope.entity.key, options_.shards);
-  pending->caller.deadline = pending->envelope.deadline_ms;
-  pending->caller.outside_id = outside;
-  pending->answered = std::move(answered);
+  Pending pending;
+  pending.envelope = std::move(*envelope);
+  pending.envelope.reply_to = options_.process;
+  pending.envelope.correlation = correlation;
+  pending.shard =
+      shard_of(pending.envelope.entity.kind, pending.envelope.entity.key, options_.shards);
+  pending.caller.deadline = pending.envelope.deadline_ms;
+  pending.caller.outside_id = outside;
+  pending.answered = std::move(answered);
+  CallerAction action =
+      caller::start(pending.caller, options_.times, boot_ms(), cheap_random(correlation));
+  if (action.kind == CallerAction::Kind::finish) {
+    pending_count_.fetch_sub(1);
+    return pending.answered(std::move(action.error));
+  }
   Table& table = table_of(correlation);
+  Attempt first;
   {
     const std::lock_guard guard(table.lock);
-    if (!closed_)
-      table.asks.emplace(correlation,
-                         std::move(pending));  // close() empties the tables after it says so
+    if (!closed_) {  // close() empties the tables after it says so
+      table.due = std::min(table.due, pending.caller.next_at);
+      const auto at = table.asks.emplace(correlation, std::move(pending)).first;
+      // With the table locked: adopt() finds the ask here, or this finds the new view.
+      first = attempt(correlation, at->second);
+    }
   }
-  if (pending) {
+  if (first.correlation == 0) {
     pending_count_.fetch_sub(1);
-    return pending->answered(Error{Code::unavailable, "this process is closing"});
+    return pending.answered(Error{Code::unavailable, "this process is closing"});
   }
-  decide(correlation, [this, correlation](Caller& caller) {
-    return caller::start(caller, options_.times, boot_ms(), cheap_random(correlation));
-  });
+  leave(std::move(first));
 }
 
 Status Router::tell(Ask ask) {
@@ -128,13 +131,6 @@ Status Router::tell(Ask ask) {
   return carrier_->push(hop.to, wire::Message{body});
 }
 
-std::shared_ptr<Router::Pending> Router::find(std::uint64_t correlation) {
-  Table& table = table_of(correlation);
-  const std::lock_guard guard(table.lock);
-  const auto at = table.asks.find(correlation);
-  return at == table.asks.end() ? nullptr : at->second;
-}
-
 /// Asks the caller's state machine under the lock of its table, then does what it says without it.
 template <class Decide>
 void Router::decide(std::uint64_t correlation, Decide decide) {
@@ -144,8 +140,8 @@ void Router::decide(std::uint64_t correlation, Decide decide) {
     const std::lock_guard guard(table.lock);
     const auto at = table.asks.find(correlation);
     if (at == table.asks.end()) return;
-    action = decide(at->second->caller);
-    table.due = std::min(table.due, at->second->caller.next_at);
+    action = decide(at->second.caller);
+    table.due = std::min(table.due, at->second.caller.next_at);
   }
   act(correlation, std::move(action));
 }
@@ -164,33 +160,41 @@ void Router::act(std::uint64_t correlation, CallerAction action) {
 }
 
 void Router::transmit(std::uint64_t correlation) {
-  const std::shared_ptr<Pending> pending = find(correlation);
-  if (!pending) return;
-  const Routes::Hop hop = routes_.look_up(pending->shard);
-  Status sent = Done{};
-  if (!hop.to) {
-    sent = Error{Code::unavailable, "no node is up"};
-  } else {
-    {
-      const std::lock_guard guard(table_of(correlation).lock);
-      pending->sent_to = hop.to;
-    }
-    if (local_ && hop.to == self()) {
-      Envelope copy = pending->envelope;
-      copy.route_epoch = hop.epoch;
-      return local_(pending->shard, std::move(copy));
-    }
-    if (carrier_ == nullptr) {
-      sent = Error{Code::unavailable, "no node is up"};
-    } else {
-      Envelope copy = pending->envelope;
-      copy.route_epoch = hop.epoch;
-      const std::string body = wire::encode(copy, boot_ms());
-      sent = carrier_->push(hop.to, wire::Message{body}, correlation);
-    }
+  Table& table = table_of(correlation);
+  Attempt next;
+  {
+    const std::lock_guard guard(table.lock);
+    const auto at = table.asks.find(correlation);
+    if (at == table.asks.end()) return;
+    next = attempt(correlation, at->second);
   }
+  leave(std::move(next));
+}
+
+Router::Attempt Router::attempt(std::uint64_t correlation, Pending& pending) {
+  const Routes::Hop hop = routes_.look_up(pending.shard);
+  Attempt attempt;
+  attempt.correlation = correlation;
+  attempt.shard = pending.shard;
+  attempt.to = hop.to;
+  if (!hop.to) return attempt;
+  pending.sent_to = hop.to;
+  pending.envelope.route_epoch = hop.epoch;
+  attempt.here = local_ && hop.to == self();
+  if (attempt.here)
+    attempt.envelope = pending.envelope;
+  else if (carrier_ != nullptr)
+    attempt.body = wire::encode(pending.envelope, boot_ms());
+  return attempt;
+}
+
+void Router::leave(Attempt&& attempt) {
+  if (attempt.here) return local_(attempt.shard, std::move(attempt.envelope));
+  Status sent = Error{Code::unavailable, "no node is up"};
+  if (attempt.to && carrier_ != nullptr)
+    sent = carrier_->push(attempt.to, wire::Message{attempt.body}, attempt.correlation);
   if (sent.ok()) return;
-  decide(correlation, [this, &sent](Caller& caller) {
+  decide(attempt.correlation, [this, &sent](Caller& caller) {
     return caller::not_sent(caller, sent.error(), options_.times, boot_ms());
   });
 }
@@ -198,10 +202,16 @@ void Router::transmit(std::uint64_t correlation) {
 /// Nobody listens where the ask went: who owns the shard now? The same owner, still a member: its subscription may not
 /// have spread yet, so a moment later. Ended: the caller's next try, or the view's change, finds the next one.
 void Router::look_up(std::uint64_t correlation) {
-  const std::shared_ptr<Pending> pending = find(correlation);
-  if (!pending) return;
-  const Incarnation before = pending->sent_to;
-  const ShardId shard = pending->shard;
+  Incarnation before;
+  ShardId shard;
+  {
+    Table& table = table_of(correlation);
+    const std::lock_guard guard(table.lock);
+    const auto at = table.asks.find(correlation);
+    if (at == table.asks.end()) return;
+    before = at->second.sent_to;
+    shard = at->second.shard;
+  }
   owners_.read(shard, [alive = alive_, lock = alive_lock_, correlation, shard,
                        before](Result<OwnerRecord> record) {
     const std::lock_guard guard(*lock);
@@ -219,15 +229,14 @@ void Router::look_up(std::uint64_t correlation) {
 
 void Router::finish(std::uint64_t correlation, Result<std::string> answer) {
   Table& table = table_of(correlation);
-  std::shared_ptr<Pending> pending;
+  std::unordered_map<std::uint64_t, Pending>::node_type ended;
   {
     const std::lock_guard guard(table.lock);
-    auto node = table.asks.extract(correlation);
-    if (node.empty()) return;
-    pending = std::move(node.mapped());
+    ended = table.asks.extract(correlation);
   }
+  if (ended.empty()) return;
   pending_count_.fetch_sub(1);
-  pending->answered(std::move(answer));
+  ended.mapped().answered(std::move(answer));
 }
 
 void Router::replied(const wire::Reply& reply) {
@@ -260,17 +269,18 @@ void Router::unsent(const std::vector<std::uint64_t>& asks) {
 }
 
 void Router::adopt(std::shared_ptr<const Standing> standing, Incarnation self) {
-  {
-    const std::lock_guard guard(self_lock_);
-    self_ = self;
+  if (self != this->self()) {
+    const std::lock_guard guard(lives_lock_);
+    lives_.push_front(self);
+    self_.store(&lives_.front(), std::memory_order_release);
   }
   routes_.adopt(standing);
   std::vector<std::uint64_t> orphans;
   for (Table& table : tables_) {
     const std::lock_guard guard(table.lock);
     for (const auto& [correlation, pending] : table.asks) {
-      const bool gone = pending->sent_to && standing->view->find(pending->sent_to) == nullptr;
-      const bool waits_for_anybody = !pending->sent_to && !standing->view->members.empty();
+      const bool gone = pending.sent_to && standing->view->find(pending.sent_to) == nullptr;
+      const bool waits_for_anybody = !pending.sent_to && !standing->view->members.empty();
       if (gone || waits_for_anybody) orphans.push_back(correlation);
     }
   }
@@ -290,10 +300,10 @@ void Router::tick() {
     if (table.due > now) continue;
     table.due = no_time;
     for (const auto& [correlation, pending] : table.asks) {
-      if (pending->caller.next_at <= now)
+      if (pending.caller.next_at <= now)
         due.push_back(correlation);
       else
-        table.due = std::min(table.due, pending->caller.next_at);
+        table.due = std::min(table.due, pending.caller.next_at);
     }
   }
   for (const std::uint64_t correlation : due) {
@@ -306,25 +316,29 @@ void Router::tick() {
 
 void Router::close() {
   if (closed_.exchange(true)) return;
-  std::vector<std::shared_ptr<Pending>> all;
   for (Table& table : tables_) {
-    const std::lock_guard guard(table.lock);
-    for (auto& [correlation, pending] : table.asks) all.push_back(std::move(pending));
-    table.asks.clear();
-  }
-  for (const std::shared_ptr<Pending>& pending : all) {
-    pending_count_.fetch_sub(1);
-    const bool untouched =
-        pending->caller.attempts == pending->caller.refusals && !pending->caller.outside_id;
-    pending->answered(
-        Error{untouched ? Code::unavailable : Code::unknown,
-              "this process closed before the answer came" +
-                  std::string(untouched ? "" : "; ask again with the same operation id")});
+    std::unordered_map<std::uint64_t, Pending> asks;
+    {
+      const std::lock_guard guard(table.lock);
+      asks.swap(table.asks);
+    }
+    pending_count_.fetch_sub(asks.size());
+    for (auto& [correlation, pending] : asks) {
+      const bool untouched =
+          pending.caller.attempts == pending.caller.refusals && !pending.caller.outside_id;
+      pending.answered(
+          Error{untouched ? Code::unavailable : Code::unknown,
+                "this process closed before the answer came" +
+                    std::string(untouched ? "" : "; ask again with the same operation id")});
+    }
   }
 }
 
 void Router::answer(const Envelope& envelope, Result<std::string> answer, Epoch epoch) {
   if (!envelope.reply_to) return;
+  // Of our own, and no other node had a hand in it: there is nothing to learn from it.
+  if (answer.ok() && envelope.reply_to == options_.process && envelope.hops == 0)
+    return finish(envelope.correlation, std::move(answer));
   wire::Reply reply;
   reply.correlation = envelope.correlation;
   reply.ok = answer.ok();

@@ -15,6 +15,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <forward_list>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -42,7 +43,7 @@ class Router final : public Messenger {
   void ask(Ask ask, Answered answered) override;
   Status tell(Ask tell) override;
 
-  void host(std::function<void(ShardId, Envelope)> local) { local_ = std::move(local); }
+  void host(std::function<void(ShardId, Envelope&&)> local) { local_ = std::move(local); }
   Routes& routes() { return routes_; }
 
   /// Sends the answer of an envelope to who waits for it: here or on another node. No waiter: nothing.
@@ -60,7 +61,7 @@ class Router final : public Messenger {
   /// Ends all asks: `unavailable` if never sent, else `unknown`.
   void close();
   std::size_t pending() const { return pending_count_.load(std::memory_order_relaxed); }
-  Incarnation self() const;
+  Incarnation self() const { return *self_.load(std::memory_order_acquire); }
 
  private:
   struct Pending {
@@ -72,12 +73,22 @@ class Router final : public Messenger {
   };
   struct Table {
     std::mutex lock;
-    std::unordered_map<std::uint64_t, std::shared_ptr<Pending>> asks;
+    std::unordered_map<std::uint64_t, Pending> asks;
     std::int64_t due = no_time;  ///< boot_ms(); nothing of it is due before
+  };
+  /// One attempt of an ask, ready to leave.
+  struct Attempt {
+    std::uint64_t correlation = 0;
+    ShardId shard;
+    Incarnation to;  ///< none: nobody is known to send it to
+    bool here = false;
+    Envelope envelope;  ///< if here
+    std::string body;   ///< else
   };
   static constexpr std::int64_t no_time = std::numeric_limits<std::int64_t>::max();
   Table& table_of(std::uint64_t correlation) { return tables_[correlation % tables_.size()]; }
-  std::shared_ptr<Pending> find(std::uint64_t correlation);
+  Attempt attempt(std::uint64_t correlation, Pending& pending);
+  void leave(Attempt&& attempt);
   void finish(std::uint64_t correlation, Result<std::string> answer);
   void act(std::uint64_t correlation, CallerAction action);
   void transmit(std::uint64_t correlation);
@@ -91,9 +102,12 @@ class Router final : public Messenger {
   OwnerStore& owners_;
   Carrier* carrier_;
   Routes routes_;
-  std::function<void(ShardId, Envelope)> local_;
-  mutable std::mutex self_lock_;
-  Incarnation self_;
+  std::function<void(ShardId, Envelope&&)> local_;
+  // Read with each message and written once in a life: all lives are kept, the newest is pointed to.
+  std::mutex lives_lock_;
+  std::forward_list<Incarnation> lives_;
+  std::atomic<const Incarnation*> self_{&no_life_};
+  inline static const Incarnation no_life_{};
   std::array<Table, 32> tables_;
   std::atomic<std::uint64_t> next_{1};
   std::atomic<std::size_t> pending_count_{0};

@@ -17,7 +17,8 @@ struct Standing {
   Placement placement;
 };
 
-/// Thread-safe. One short lock per look-up; entries of shards that share a lock rarely meet.
+/// Thread-safe. One short lock per look-up; entries of shards that share a lock rarely meet. Whether an owner is still a
+/// member is decided when something is learned or the view changes, not at each look-up.
 class Routes {
  public:
   explicit Routes(std::uint32_t shards) : entries_(shards) {}
@@ -37,9 +38,14 @@ class Routes {
   std::uint32_t shards() const { return static_cast<std::uint32_t>(entries_.size()); }
 
  private:
+  struct Entry {
+    Hop heard;
+    Hop to_take;  ///< what was heard, if it is a member; else where the ring places the shard
+  };
+  static void settle(ShardId shard, Entry& entry, const Standing* standing);
   std::mutex& lock_of(ShardId shard) const { return locks_[shard.value % locks_.size()]; }
   mutable std::array<std::mutex, 64> locks_;
-  std::vector<Hop> entries_;
+  std::vector<Entry> entries_;
   mutable std::mutex standing_lock_;
   std::shared_ptr<const Standing> standing_;
 };

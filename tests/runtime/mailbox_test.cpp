@@ -14,14 +14,14 @@ TEST_CASE("a mailbox gives what was put, in order, and says once that its reader
   Mailbox<int> mailbox;
   CHECK(mailbox.put(1) == Put::wakes);
   CHECK(mailbox.put(2) == Put::waits);
-  CHECK(mailbox.take() == 1);
+  CHECK(*mailbox.take() == 1);
   CHECK(mailbox.put(3) == Put::waits);
-  CHECK(mailbox.take() == 2);
-  CHECK(mailbox.take() == 3);
+  CHECK(*mailbox.take() == 2);
+  CHECK(*mailbox.take() == 3);
   CHECK_FALSE(mailbox.take());
   CHECK(mailbox.put(4) == Put::waits);  // the reader has not gone to sleep yet
   CHECK_FALSE(mailbox.sleep());
-  CHECK(mailbox.take() == 4);
+  CHECK(*mailbox.take() == 4);
   CHECK_FALSE(mailbox.take());
   CHECK(mailbox.sleep());
   CHECK(mailbox.put(5) == Put::wakes);
@@ -53,7 +53,7 @@ TEST_CASE("many writers: nothing is lost, each one's order is kept, one reader a
   const auto read_all = [&] {  // as a worker does, on the thread that was told to wake it
     if (readers.fetch_add(1) != 0) alone = false;
     while (true) {
-      if (const auto note = mailbox.take()) {
+      if (auto note = mailbox.take()) {
         int& expected = next[static_cast<std::size_t>(note->writer)];
         if (note->number != expected++) in_order = false;
         read.fetch_add(1);
@@ -68,7 +68,7 @@ TEST_CASE("many writers: nothing is lost, each one's order is kept, one reader a
   for (int writer = 0; writer < writers; ++writer) {
     threads.emplace_back([&, writer] {
       for (int number = 0; number < each; ++number)
-        if (mailbox.put({writer, number}) == Put::wakes) read_all();
+        if (mailbox.put(Note{writer, number}) == Put::wakes) read_all();
     });
   }
   for (std::thread& thread : threads) thread.join();

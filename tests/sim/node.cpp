@@ -136,8 +136,6 @@ void Node::build() {
                                                           p.system->scheduler(),
                                                           {},
                                                           {},
-                                                          {},
-                                                          {},
                                                           {}});
   p.host->newer_view = [&p](ViewVersion version) {
     p.member->sign_of_life(Incarnation{}, version);
@@ -148,8 +146,8 @@ void Node::build() {
   p.host->node = p.system->spawn<actors::NodeActor>(std::ref(*p.host));
   p.actor =
       dynamic_cast<const actors::NodeActor*>(caf::actor_cast<caf::abstract_actor*>(p.host->node));
-  p.router->host([&p](ShardId shard, Envelope envelope) {
-    caf::anon_send(p.host->shard(shard), actors::DeliverOne{std::move(envelope)});
+  p.router->host([&p](ShardId shard, Envelope&& envelope) {
+    p.host->deliver(shard, std::move(envelope));
   });
 
   p.inbox.router = p.router.get();
@@ -354,11 +352,7 @@ void Node::end(Moment linger) {
   outvoted.reset();
   caf::anon_send_exit(p.host->node, caf::exit_reason::kill);
   p.scheduler->run();
-  {
-    const std::unique_lock guard(p.host->shards_lock);
-    p.host->shards.clear();
-    p.host->node = nullptr;
-  }
+  p.host->forget_actors();
   graveyard_.push_back(std::move(process_));
 }
 

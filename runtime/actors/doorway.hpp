@@ -1,0 +1,85 @@
+// The way to one shard: its actor, and for entities in memory a shorter one that leaves the actor out.
+//
+// While a shard serves and nothing of it waits, its actor would only look an entity up and pass the message on. So
+// whoever brings a message (a caller's thread, NATS, another entity) does that itself, under the door's lock: one job
+// less per message. The shard's actor opens the door when it has settled in OWNED and closes it before it acts on
+// anything else; so a message that went through it ran, for everybody, just before.
+//
+// Order: what one thread sends to one entity arrives in that order, for the door stays shut until the shard's actor has
+// handled everything that was sent to it.
+//
+// Only the shard's actor changes which entities there are, and only under the lock; it may look without.
+#pragma once
+#include "catga/runtime/envelope.hpp"
+#include "catga/runtime/standing.hpp"
+
+#include <caf/actor.hpp>
+#include <caf/intrusive_ptr.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+namespace catga::actors {
+
+class EntityActor;
+
+class Doorway {
+ public:
+  struct Active {
+    caf::intrusive_ptr<EntityActor> actor;
+    std::uint64_t serial = 0;
+    std::uint64_t sent = 0;         ///< under the lock
+    bool leaving = false;           ///< told to drain: gives back what has not run and ends
+    std::vector<Envelope> backlog;  ///< what came since
+  };
+  using Entities = std::unordered_map<EntityId, Active>;
+
+  /// `mailbox`: messages an entity may have waiting (entity.mailbox).
+  Doorway(const NodeStanding& standing, const std::atomic<std::uint64_t>& primary_changes,
+          std::uint32_t mailbox);
+  ~Doorway();
+  Doorway(const Doorway&) = delete;
+  Doorway& operator=(const Doorway&) = delete;
+
+  // ---- any thread ----
+  /// True: the message is in its entity's mailbox, and `envelope` is moved from.
+  bool pass(Envelope& envelope);
+  /// pass(), else to the shard's actor.
+  void deliver(Envelope&& envelope);
+  /// To the shard's actor. `seen`: the view their sender knew.
+  void deliver(std::vector<Envelope> envelopes, ViewVersion seen);
+  caf::actor actor() const;
+
+  // ---- the node's actor ----
+  void lead_to(caf::actor actor);
+
+  // ---- the shard's actor ----
+  /// One sending of deliver() has been handled.
+  void handled();
+  /// Messages may pass until close(), or until Redis' primary has changed more often than so.
+  void open(std::uint64_t primary_changes);
+  void close();
+  const Entities& entities() const { return entities_; }
+  std::unique_lock<std::mutex> lock() { return std::unique_lock(lock_); }
+  Entities& entities() { return entities_; }
+  /// Messages that `active` has not handled. Under the lock.
+  static std::uint64_t waiting(const Active& active);
+
+ private:
+  bool passes(Envelope& envelope);
+
+  const NodeStanding& standing_;
+  const std::atomic<std::uint64_t>& primary_changes_now_;
+  const std::uint32_t mailbox_;
+  mutable std::mutex lock_;
+  bool open_ = false;
+  std::uint64_t primary_changes_ = 0;
+  std::uint32_t on_way_ = 0;  // sent to the shard's actor and not handled by it
+  Entities entities_;
+  caf::actor actor_;
+};
+
+}  // namespace catga::actors
