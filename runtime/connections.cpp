@@ -202,6 +202,7 @@ void Connections::heard(const NatsMessage& message) {
 void Connections::take(const wire::Batch& batch) {
   if (listener_.on_batch) listener_.on_batch(batch.sender, batch.version);
   const std::int64_t now = boot_ms();
+  const Lanes::Gathering together(*lanes_);
   std::vector<Envelope> envelopes;
   for (const wire::Record& record : batch.records) {
     if (const auto* message = std::get_if<wire::Message>(&record)) {

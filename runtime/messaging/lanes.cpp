@@ -9,6 +9,8 @@ namespace catga {
 
 namespace {
 constexpr std::int64_t sent_kept_ms = 2000;  // "no responders" comes within milliseconds, or never
+constexpr int yields_max = 4;                // while each brings something
+thread_local const Lanes* gathers_for = nullptr;
 constexpr std::size_t lanes_max =
     4096;  // callers come and go; empty lanes are forgotten beyond this
 }  // namespace
@@ -37,6 +39,25 @@ void Lanes::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
+Lanes::Gathering::Gathering(Lanes& lanes) : lanes_(lanes) { gathers_for = &lanes; }
+
+Lanes::Gathering::~Gathering() {
+  gathers_for = nullptr;
+  bool wake = false;
+  {
+    const std::lock_guard guard(lanes_.lock_);
+    wake = !lanes_.waiting_.empty() && lanes_.must_wake();
+  }
+  if (wake) lanes_.wake_.notify_one();
+}
+
+/// With the lock held: whether the caller has to wake the sending thread.
+bool Lanes::must_wake() {
+  if (sending_ || woken_ || (gathers_for == this && !urgent_)) return false;
+  woken_ = true;
+  return true;
+}
+
 Lanes::Lane& Lanes::lane_of(Incarnation to) {
   std::unique_ptr<Lane>& lane = lanes_[to];
   if (lane) return *lane;
@@ -62,12 +83,14 @@ bool Lanes::append(Lane& lane, const wire::Record& record, std::uint64_t ask) {
   wire::append(chunk.bytes, record);
   lane.bytes += chunk.bytes.size() - before;
   if (ask != 0) chunk.asks.push_back(ask);
+  ++appended_;
   urgent_ |= !std::holds_alternative<wire::Message>(record) &&
              !std::holds_alternative<wire::Reply>(record);
-  if (lane.queued) return false;
-  lane.queued = true;
-  waiting_.push_back(&lane);
-  return !sending_;
+  if (!lane.queued) {
+    lane.queued = true;
+    waiting_.push_back(&lane);
+  }
+  return must_wake();
 }
 
 Status Lanes::push(Incarnation to, const wire::Record& record, std::uint64_t ask) {
@@ -107,9 +130,12 @@ void Lanes::send_all() {
       continue;
     }
     sending_ = true;
+    woken_ = false;
     // Whoever is ready to run may have more for the same nodes: on a busy machine batches grow, on an idle one this
     // returns at once. A shard that moves does not wait for that: nobody can run its messages meanwhile.
-    if (!urgent_) {
+    std::uint64_t before = ~appended_;
+    for (int i = 0; i < yields_max && before != appended_ && !urgent_; ++i) {
+      before = appended_;
       guard.unlock();
       std::this_thread::yield();
       guard.lock();

@@ -49,6 +49,19 @@ class Lanes final : public Carrier {
   void start(NatsConnection& nats);
   void stop();
 
+  /// While it lives, what its thread pushes waits for the end of it, or for somebody else's push, and leaves together: for
+  /// a thread that handles many answers, each of which may lead to the next ask. One at a time per thread.
+  class Gathering {
+   public:
+    explicit Gathering(Lanes& lanes);
+    ~Gathering();
+    Gathering(const Gathering&) = delete;
+    Gathering& operator=(const Gathering&) = delete;
+
+   private:
+    Lanes& lanes_;
+  };
+
   using Carrier::push;
   Status push(Incarnation to, const wire::Record& record, std::uint64_t ask) override;
   void announce(const wire::Owns& owns) override;
@@ -76,6 +89,7 @@ class Lanes final : public Carrier {
     std::vector<std::uint64_t> asks;
   };
   Lane& lane_of(Incarnation to);
+  bool must_wake();
   bool append(Lane& lane, const wire::Record& record, std::uint64_t ask);
   void send_all();
   void publish(const Lane& lane, Chunk chunk);
@@ -92,6 +106,8 @@ class Lanes final : public Carrier {
   Lane route_lane_;
   std::vector<Lane*> waiting_;
   bool sending_ = false;
+  bool woken_ = false;  ///< told to send, and has not begun yet
+  std::uint64_t appended_ = 0;
   bool urgent_ = false;  ///< something of the shard protocol waits
   bool stopping_ = false;
   std::mutex sent_lock_;
