@@ -223,6 +223,13 @@ class StateStore {
   /// Timers due up to `until_ms`, in due order, at most `limit`.
   virtual void read_timers(ShardId shard, const OwnerToken& token, std::int64_t until_ms,
                            std::size_t limit, Then<TimerPage> then) = 0;
+
+  /// Commits that were not sent yet, and how many ever were. Thread-safe.
+  struct Waiting {
+    std::uint64_t now = 0;
+    std::uint64_t sent = 0;
+  };
+  virtual Waiting waiting() const { return {}; }
 };
 
 /// All stores of one cluster.

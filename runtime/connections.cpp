@@ -145,16 +145,18 @@ Status Connections::open_nats(NodeStanding& standing, std::function<void(bool up
   return Done{};
 }
 
-void Connections::open_router(NodeStanding& standing, OwnerStore& owners, std::uint32_t shards) {
+void Connections::open_router(NodeStanding& standing, OwnerStore& owners, std::uint32_t shards,
+                              std::function<void()> on_clock) {
   RouterOptions options;
   options.process = process_;
   options.shards = shards;
   options.limits = config_.ask;
   router_ = std::make_unique<Router>(std::move(options), standing, owners, lanes_.get());
   if (lanes_) lanes_->start(nats_);
-  clock_ = std::thread([this] {
+  clock_ = std::thread([this, on_clock = std::move(on_clock)] {
     while (!stopping_) {
       router_->tick();
+      if (on_clock) on_clock();
       std::this_thread::sleep_for(clock_every);
     }
   });

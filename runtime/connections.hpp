@@ -61,7 +61,9 @@ class Connections {
   /// Connects NATS, subscribes the process's inbox, starts lanes, router and clock. Errors: as connect() in nats.hpp.
   /// The stores are there already; the router keeps references to what it is given.
   Status open_nats(NodeStanding& standing, std::function<void(bool up)> on_link);
-  void open_router(NodeStanding& standing, OwnerStore& owners, std::uint32_t shards);
+  /// `on_clock`: called every 10 ms, by the thread that repeats asks.
+  void open_router(NodeStanding& standing, OwnerStore& owners, std::uint32_t shards,
+                   std::function<void()> on_clock = {});
   /// Begins to hear. After the listener's targets exist.
   Status listen(InboxListener listener);
   /// Until the server knows all subscriptions. `unavailable`: it is away; they are made again with the connection.

@@ -74,6 +74,7 @@ struct Node::Private {
   std::unique_ptr<WorkerSettings> worker_settings;
   std::unique_ptr<caf::actor_system> system;
   std::unique_ptr<actors::Host> host;
+  std::atomic<actors::Host*> looked_after{nullptr};  ///< by the router's clock, once it is there
   std::unique_ptr<actors::Reception> reception;
   std::unique_ptr<MembershipDriver> driver;
   std::unique_ptr<Gateway> gateway;
@@ -115,6 +116,7 @@ struct Node::Private {
     local_clock = std::thread([this] {
       while (!stopping) {
         local_router->tick();
+        look_at_load();
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
       }
     });
@@ -148,7 +150,8 @@ struct Node::Private {
         if (host && host->node) caf::anon_send(host->node, actors::LinkNews{is_up, true});
       });
     }));
-    connections->open_router(standing, stores->owners(), config.cluster.shards);
+    connections->open_router(standing, stores->owners(), config.cluster.shards,
+                             [this] { look_at_load(); });
     start_actors(connections->lanes());
     driver =
         std::make_unique<MembershipDriver>(config, *member_store, standing, membership_listener(),
@@ -172,6 +175,11 @@ struct Node::Private {
     gateway =
         std::make_unique<Gateway>(connections->prefix(), kinds, router(), connections->nats());
     return gateway->open();
+  }
+
+  void look_at_load() {
+    if (actors::Host* const one = looked_after.load(std::memory_order_acquire))
+      one->look_at_load(actors::backlog_of(system->scheduler()));
   }
 
   void start_actors(Carrier* carrier) {
@@ -208,9 +216,9 @@ struct Node::Private {
     reception = std::make_unique<actors::Reception>(*host);
     host->node = system->spawn<actors::NodeActor>(
         std::ref(*host));  // before the first message to it, so before any shard looks
-    router().host([this](ShardId shard, Envelope&& envelope) {
-      host->deliver(shard, std::move(envelope));
-    });
+    router().host(
+        [this](ShardId shard, Envelope&& envelope) { host->deliver(shard, std::move(envelope)); });
+    looked_after.store(host.get(), std::memory_order_release);
   }
 
   MembershipListener membership_listener() {

@@ -77,6 +77,9 @@ CallerAction refused(Caller& caller, const Error& error, const CallerTimes& time
                      std::int64_t random) {
   caller.last = error;
   if (error.code == Code::overloaded || error.code == Code::unavailable) caller.refusals += 1;
+  const bool not_applied = caller.attempts == caller.refusals && !caller.outside_id;
+  if (error.code == Code::overloaded && error.retry_after.count() >= times.patience && not_applied)
+    return {CallerAction::Kind::finish, error};
   if (error.code == Code::overloaded) {
     const std::int64_t after = std::max<std::int64_t>(error.retry_after.count(), times.again_first);
     return wait_until(caller,

@@ -15,6 +15,9 @@ struct CallerTimes {
   std::int64_t try_first = 500,
                try_most = 4000;  ///< an attempt without an answer is repeated after this, doubling
   std::int64_t again_first = 20, again_most = 500;  ///< after `unknown`, or while nobody listens
+  /// An `overloaded` that asks for so much patience comes from a node with too much to do, and is passed on: repeats by
+  /// everybody would keep it so.
+  std::int64_t patience = 1000;
 };
 
 /// The state of one ask. Times in ms of one clock.
@@ -26,7 +29,7 @@ struct Caller {
   std::uint32_t refusals = 0;  ///< of these, answered "not applied"
   std::int64_t next_at = 0;    ///< when to do something; the deadline at the latest
   std::int64_t try_wait = 0, again_wait = 0;
-  bool quick = false;             ///< the next attempt follows a known trouble, not a silence
+  bool quick = false;         ///< the next attempt follows a known trouble, not a silence
   std::optional<Error> last;  ///< the newest answer that was not final
 };
 

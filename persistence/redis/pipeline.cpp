@@ -79,6 +79,11 @@ void Pipeline::submit(std::unique_ptr<WaitingCommit> commit) {
   work_.notify_one();
 }
 
+StateStore::Waiting Pipeline::waiting() const {
+  const std::lock_guard lock(mutex_);
+  return {commits_.size(), commits_sent_};
+}
+
 // ---- the thread ---------------------------------------------------------------------------------
 
 void Pipeline::run() {
@@ -214,6 +219,7 @@ Pipeline::Trip Pipeline::take_trip() {
     calls_.pop_front();
   }
   for (CommitGroup& group : commits_.take(options_->batch)) {
+    commits_sent_ += group.commits.size();
     trip.push_back({.call = std::nullopt, .group = std::move(group)});
   }
   return trip;

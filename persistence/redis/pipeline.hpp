@@ -67,6 +67,8 @@ class Pipeline {
   /// Thread-safe.
   void submit(Call call);
   void submit(std::unique_ptr<WaitingCommit> commit);
+  /// Commits that wait for a trip, and how many have begun one. Thread-safe.
+  StateStore::Waiting waiting() const;
 
  private:
   /// What travels: one call, or a group of commits.
@@ -111,10 +113,11 @@ class Pipeline {
   bool reads_only_ = false;  // READONLY was seen: this is not the primary any more
   std::string why_down_;     // the last reason why there is no connection
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable work_;
   std::deque<Call> calls_;  // guarded by mutex_, as all below
   CommitQueue commits_;
+  std::uint64_t commits_sent_ = 0;
   bool stopping_ = false;
   std::thread thread_;
 };

@@ -484,6 +484,16 @@ class RedisStateStore final : public StateStore {
                                     .then = answer_by<TimerPage>(timer_page_of, std::move(then))});
   }
 
+  Waiting waiting() const override {
+    Waiting all;
+    for (const auto& pipeline : pipelines_) {
+      const Waiting one = pipeline->waiting();
+      all.now += one.now;
+      all.sent += one.sent;
+    }
+    return all;
+  }
+
  private:
   Pipeline& of(ShardId shard) const { return *pipelines_[shard.value % pipelines_.size()]; }
 

@@ -14,6 +14,7 @@ namespace catga::actors {
 void Reception::messages(ViewVersion seen, std::vector<Envelope> envelopes) {
   std::map<std::uint32_t, std::vector<Envelope>> for_actors;  // one CAF message each
   for (Envelope& envelope : envelopes) {
+    if (!host_.admits(envelope)) continue;
     const ShardId shard =
         shard_of(envelope.entity.kind, envelope.entity.key, host_.config.cluster.shards);
     // Behind one that could not pass none does, or it would be overtaken.

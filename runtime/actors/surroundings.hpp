@@ -4,6 +4,7 @@
 #include "catga/runtime/activation.hpp"
 #include "catga/runtime/actors/doorway.hpp"
 #include "catga/runtime/actors/turn_watch.hpp"
+#include "catga/runtime/admission.hpp"
 #include "catga/runtime/config.hpp"
 #include "catga/runtime/messaging/router.hpp"
 #include "catga/runtime/relay.hpp"
@@ -66,9 +67,14 @@ struct Host {
   caf::actor shard(ShardId id) const {
     return id.value < doors.size() ? doors[id.value]->actor() : caf::actor{};
   }
-  void deliver(ShardId shard, Envelope&& envelope) const {
-    doors[shard.value]->deliver(std::move(envelope));
+  /// To the entity, or to the actor of its shard; refused while this node has too much to do. Any thread.
+  void deliver(ShardId shard, Envelope&& envelope) {
+    if (admits(envelope)) doors[shard.value]->deliver(std::move(envelope));
   }
+  /// False: the message was refused. Asks of running turns end what was begun, and are let in.
+  bool admits(const Envelope& envelope);
+  /// Every few ms, by one thread.
+  void look_at_load(const Backlog& workers);
   /// They and their actors hold each other; the last thing a node does.
   void forget_actors() {
     for (const std::unique_ptr<Doorway>& door : doors) door->lead_to({});
@@ -85,6 +91,9 @@ struct Host {
   /// How often Redis changed its primary, or lost its last writes, that we know of. Counted before
   /// any request runs at the new one: a shard that sees it grow takes everything anew first.
   std::atomic<std::uint64_t> primary_changes{0};
+  Admission admission{};
+  /// How long what comes now would wait, if that is too long; else 0.
+  std::atomic<std::int64_t> queries_wait_ms{0}, commands_wait_ms{0};
   std::atomic<std::int64_t> store_refused_said_ms{
       0};  ///< boot_ms() when the log last said that Redis refused something
 

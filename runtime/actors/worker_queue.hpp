@@ -10,12 +10,15 @@
 // next one, so all workers run when there is work for all. Should a handler never return, what it enqueued before waits
 // for the node's clock at most (20 ms): the clock comes from outside and wakes another worker.
 #pragma once
+#include "catga/runtime/admission.hpp"
+
 #include <caf/actor_system.hpp>
 #include <caf/policy/unprofiled.hpp>
 #include <caf/resumable.hpp>
 #include <caf/scheduler/coordinator.hpp>
 
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
 #include <mutex>
 #include <thread>
@@ -29,6 +32,7 @@ class WorkerQueue : public caf::policy::unprofiled {
     std::mutex lock;
     std::condition_variable work;
     std::deque<caf::resumable*> jobs;
+    std::uint64_t taken = 0;
     int sleeping = 0;
     int woken = 0;  ///< signalled, not awake yet
   };
@@ -80,6 +84,7 @@ class WorkerQueue : public caf::policy::unprofiled {
     }
     caf::resumable* job = shared.jobs.front();
     shared.jobs.pop_front();
+    ++shared.taken;
     const bool wake = !shared.jobs.empty() && wakes_another(shared);
     guard.unlock();
     if (wake) shared.work.notify_one();
@@ -109,6 +114,15 @@ class WorkerQueue : public caf::policy::unprofiled {
     return true;
   }
 };
+
+/// Jobs that wait for a worker. Thread-safe.
+inline Backlog backlog_of(caf::scheduler::abstract_coordinator& scheduler) {
+  auto* const ours = dynamic_cast<caf::scheduler::coordinator<WorkerQueue>*>(&scheduler);
+  if (ours == nullptr) return {};  // a simulation
+  WorkerQueue::coordinator_data& shared = ours->data();
+  const std::lock_guard guard(shared.lock);
+  return {shared.jobs.size(), shared.taken};
+}
 
 /// For `caf::actor_system_config::module_factories`.
 inline caf::actor_system::module* make_scheduler(caf::actor_system& system) {

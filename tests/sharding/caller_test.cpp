@@ -101,6 +101,28 @@ TEST_CASE("after `overloaded` the ask is not sent before the time that was given
   }
 }
 
+TEST_CASE("`overloaded` of a whole node is passed on, unless the ask may have been applied") {
+  const Error busy{Code::overloaded, "too much to do", std::chrono::milliseconds(1000)};
+  Caller caller = ask_until(100'000);
+  (void)caller::start(caller, times, 1000, 0);
+  const CallerAction end = caller::refused(caller, busy, times, 1010, 0);
+  CHECK(end.kind == Kind::finish);
+  CHECK(end.error.code == Code::overloaded);
+  CHECK(end.error.retry_after == std::chrono::milliseconds(1000));
+
+  Caller unsure = ask_until(100'000);
+  (void)caller::start(unsure, times, 1000, 0);
+  (void)caller::tick(unsure, times, unsure.next_at, 0);  // of the first copy nothing was heard
+  const std::int64_t now = unsure.next_at - 10;
+  CHECK(caller::refused(unsure, busy, times, now, 0).kind == Kind::wait);
+  CHECK(unsure.next_at >= now + 1000);
+
+  Caller outside = ask_until(100'000);
+  outside.outside_id = true;
+  (void)caller::start(outside, times, 1000, 0);
+  CHECK(caller::refused(outside, busy, times, 1010, 0).kind == Kind::wait);
+}
+
 TEST_CASE("after `unavailable` the ask waits as if there had been no answer") {
   Caller caller = ask_until(100'000);
   (void)caller::start(caller, times, 1000, 0);
@@ -130,7 +152,7 @@ TEST_CASE("nothing is done later than the deadline") {
   Caller caller = ask_until(1100);
   (void)caller::start(caller, times, 1000, 0);
   CHECK(caller.next_at == 1100);
-  (void)caller::refused(caller, {Code::overloaded, "full", std::chrono::milliseconds(5000)}, times,
+  (void)caller::refused(caller, {Code::overloaded, "full", std::chrono::milliseconds(900)}, times,
                         1010, 0);
   CHECK(caller.next_at == 1100);
   CHECK(finish(caller).kind == Kind::finish);

@@ -1,0 +1,46 @@
+// Whether a node has more to do than it can do in time: then it refuses what is new. Pure.
+//
+// Asks that wait too long are worse than asks refused: their callers repeat them, then give up, and the node does work
+// that nobody hears of. So the bound is in time, not in number. Each queue of the node says how many wait and how many it
+// has ever taken; what waits, divided by the pace of late, is how long the next one will wait. That is known at once,
+// while a measured wait tells of those who came long ago.
+//
+// Queries wait for workers, commands for workers and for Redis. A Redis that takes nothing at all is lost, not slow: that
+// has its own answers. Workers that take nothing are held by handlers, and whoever comes waits as long as they do.
+#pragma once
+#include <chrono>
+#include <cstdint>
+
+namespace catga {
+
+struct Backlog {
+  std::uint64_t waiting = 0;
+  std::uint64_t taken = 0;  ///< since the start
+};
+
+class Admission {
+ public:
+  struct Waits {
+    std::chrono::milliseconds query{0}, command{0};
+  };
+  /// Call every few ms. How long what comes now will wait.
+  Waits look(std::int64_t now_ms, const Backlog& workers, const Backlog& store);
+
+  /// Beyond this a node refuses. Below the time after which callers send again (500 ms).
+  static constexpr std::chrono::milliseconds too_long{300};
+  /// What those who are refused are told. An answer that asks for so much patience is passed on to the user.
+  static constexpr std::chrono::milliseconds retry_after{1000};
+
+ private:
+  struct Pace {
+    Backlog last;
+    double per_ms = 0;          // of late, while some waited
+    std::int64_t moved_at = 0;  // when one was taken, or none waited
+  };
+  double by_pace(std::int64_t now_ms, Pace& pace, const Backlog& now) const;
+
+  std::int64_t looked_at_ = 0;
+  Pace workers_, store_;
+};
+
+}  // namespace catga

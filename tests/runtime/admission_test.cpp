@@ -1,0 +1,70 @@
+// When a node refuses what is new.
+#include <catga/runtime/admission.hpp>
+
+#include <doctest/doctest.h>
+
+using namespace catga;
+using namespace std::chrono_literals;
+
+namespace {
+
+// Workers that take `pace` jobs per ms of `offered`, looked at every 10 ms. How long one waits at the end.
+std::chrono::milliseconds wait_after(std::int64_t ms, std::uint64_t offered, std::uint64_t pace) {
+  Admission admission;
+  Backlog queue;
+  std::chrono::milliseconds wait{};
+  for (std::int64_t now = 1000; now <= 1000 + ms; now += 10) {
+    wait = admission.look(now, queue, {}).query;
+    queue.waiting += 10 * offered;
+    const std::uint64_t taken = std::min(queue.waiting, 10 * pace);
+    queue.waiting -= taken;
+    queue.taken += taken;
+  }
+  return wait;
+}
+
+}  // namespace
+
+TEST_CASE("workers that keep up let nobody wait, however much there is to do") {
+  CHECK(wait_after(5000, 100, 100) <= 10ms);
+  CHECK(wait_after(5000, 99, 100) == 0ms);
+}
+
+TEST_CASE("at twice the pace the wait grows by a second each second, and is known at once") {
+  CHECK(wait_after(300, 20, 10) >= 270ms);
+  CHECK(wait_after(300, 20, 10) <= 310ms);
+  CHECK(wait_after(1000, 20, 10) >= 950ms);
+}
+
+TEST_CASE("a burst that finds a node idle is no overload") {
+  Admission admission;
+  CHECK(admission.look(1000, {}, {}).command == 0ms);
+  CHECK(admission.look(1010, {5000, 0}, {}).command <= 10ms);  // nobody knows the pace yet
+  CHECK(admission.look(1020, {4000, 1000}, {}).command == 40ms);
+  CHECK(admission.look(1030, {0, 5000}, {}).command == 0ms);
+}
+
+TEST_CASE("who waits for workers that are held waits as long as they have been held") {
+  Admission admission;
+  (void)admission.look(1000, {}, {});
+  (void)admission.look(1010, {1, 10}, {});
+  CHECK(admission.look(1400, {1, 10}, {}).query >= 390ms);
+  CHECK(admission.look(1410, {1, 11}, {}).query < 300ms);
+}
+
+TEST_CASE("commands wait for Redis too, queries do not") {
+  Admission admission;
+  (void)admission.look(1000, {100, 0}, {100, 0});
+  const auto waits = admission.look(1010, {200, 10}, {100, 10});
+  CHECK(waits.query == 200ms);
+  CHECK(waits.command == 300ms);
+}
+
+TEST_CASE("a Redis that takes nothing is lost and not slow: nobody is refused for that") {
+  Admission admission;
+  (void)admission.look(1000, {}, {100, 0});
+  (void)admission.look(1010, {}, {5000, 10});
+  CHECK(admission.look(1020, {}, {5000, 20}).command >= 1s);
+  CHECK(admission.look(1230, {}, {9000, 20}).command == 0ms);
+  CHECK(admission.look(1240, {}, {9000, 30}).command >= 1s);
+}
