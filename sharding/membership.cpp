@@ -69,7 +69,8 @@ std::optional<Evidence> evidence_against(const Membership& node, const Watched& 
   return std::nullopt;
 }
 
-// `view` with one row replaced, added or (empty row) removed; none if the row cannot be read.
+// `view` with one row replaced, added or (empty row) removed; none if the row cannot be read, or
+// cannot be of the same table: two are never UP under one name.
 std::shared_ptr<const MembershipView> with_row(const MembershipView& view, ViewVersion after,
                                                Incarnation about, const std::string& row) {
   auto next = std::make_shared<MembershipView>(view);
@@ -78,6 +79,11 @@ std::shared_ptr<const MembershipView> with_row(const MembershipView& view, ViewV
   if (row.empty()) return next;
   auto member = parse_row(about, row);
   if (!member.ok()) return nullptr;
+  const bool taken =
+      std::any_of(next->members.begin(), next->members.end(), [&member](const Member& other) {
+        return other.state == MemberState::up && other.name == member->name;
+      });
+  if (taken && member->state == MemberState::up) return nullptr;
   const auto place = std::lower_bound(
       next->members.begin(), next->members.end(), about,
       [](const Member& one, Incarnation wanted) { return one.incarnation < wanted; });
@@ -452,9 +458,15 @@ void Stepper::heard_suspect(const Frame& heard) {
 
 void Stepper::heard_view(const Frame& heard) {
   if (heard.view <= version()) return;
-  // Our own end is believed of Redis only, and a row we cannot place is read there too.
-  const bool fits = node_.view && heard.before == version() && heard.about &&
-                    !(heard.about == node_.self && heard.row.empty());
+  // Our own end is believed of Redis only, and a row we cannot place is read there too. So is what
+  // somebody says who writes to another primary: the same version may be another table there.
+  const Watched* from = watch_of(heard.from);
+  const auto another = [this](const std::string& primary) {
+    return !primary.empty() && !node_.primary.empty() && primary != node_.primary;
+  };
+  const bool of_another = another(heard.primary) || (from != nullptr && another(from->primary));
+  const bool fits = node_.view && heard.before == version() && heard.about && !of_another &&
+                    node_.sure_after == 0 && !(heard.about == node_.self && heard.row.empty());
   auto next = fits ? with_row(*node_.view, heard.view, heard.about, heard.row) : nullptr;
   if (next == nullptr) return heard_version(heard.view);
   adopt(std::move(next), false);
@@ -518,6 +530,7 @@ void Stepper::joined(const JoinReply& reply) {
   extend_session(node_.join.sent);
   auto view = std::make_shared<const MembershipView>(reply.view);
   Frame news = view_frame(node_.view.get(), *view);
+  news.primary = node_.primary;
   news.from = node_.self;
   adopt(std::move(view), reply.view.version < node_.version_at_join);
   if (node_.joined) act(Publish{std::move(news)});
@@ -623,15 +636,24 @@ void Stepper::on(const ReapAnswer& event) {
 void Stepper::on(const ViewAnswer& event) {
   if (!answered(&node_.read, event.answer)) return want_read(false);
   const MembershipView& read = event.answer.value;
+  if (node_.reads >= node_.sure_after) node_.sure_after = 0;
   make_up_for(read);
   const bool announce = std::exchange(node_.announce, false);
   if (read.version < node_.hearsay_at_read) node_.disbelieved = node_.hearsay_at_read;
   // Older than what we had when we asked: Redis lost writes. Older than what we have now only: a
-  // message was faster.
-  const bool rolled_back = read.version < node_.version_at_read;
-  if (!rolled_back && read.version <= version()) return;
+  // message was faster. The same version and another table: the primary before went on without us.
+  const bool other_table = node_.view && read.version == version() && !(read == *node_.view);
+  const bool rolled_back = read.version < node_.version_at_read || other_table;
+  if (!rolled_back && read.version <= version()) {
+    // We may think otherwise of our own row: Redis lost our change after it had answered it.
+    const Member* me = read.find(node_.self);
+    const bool after = !node_.state.open && node_.read.sent >= node_.state.sent;
+    if (read.version == version() && me != nullptr && after) node_.row = me->state;
+    return;
+  }
   auto next = std::make_shared<const MembershipView>(read);
   Frame news = view_frame(node_.view.get(), *next);
+  news.primary = node_.primary;
   news.from = node_.self;
   adopt(std::move(next), rolled_back);
   if (announce) act(Publish{std::move(news)});
@@ -810,6 +832,8 @@ void Stepper::moved(const std::string& before, const std::string& after) {
   node_.moved_to = after;
   replace_primary(before, after);
   lose_reading_right();
+  node_.sure_after = node_.reads + 1;  // what is under way may be answered by the one before
+  if (node_.joined) want_read(false);
   Frame news = frame(Frame::Type::primary);
   news.row = before;
   news.primary = after;

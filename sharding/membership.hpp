@@ -130,8 +130,8 @@ struct Frame {
   ViewVersion before;      ///< view: version before the change; 0: unknown, read the table
   std::string row;         ///< view: the new row of `about`; empty: it has ended
   std::uint32_t load = 0;  ///< heartbeat: how busy the sender is, in units of its own
-  std::string primary;     ///< heartbeat: the Redis primaries the sender writes to; empty: unknown.
-                           ///< primary: the one in force now
+  std::string primary;  ///< heartbeat, view: Redis primaries the sender writes to; empty: unknown.
+                        ///< primary: the one in force now
   friend bool operator==(const Frame&, const Frame&) = default;
 };
 
@@ -429,7 +429,8 @@ struct Membership {
   bool in_force = false;
 
   bool read_wanted = false, announce = false;
-  std::uint64_t reads = 0;                                         ///< of the table, asked for
+  std::uint64_t reads = 0;       ///< of the table, asked for
+  std::uint64_t sure_after = 0;  ///< which reading shows the table of a new primary; 0: known
   ViewVersion version_at_join, version_at_read, version_at_renew;  ///< what we had when we asked
   ViewVersion hearsay;          ///< newest version named by others
   ViewVersion hearsay_at_read;  ///< the same, when we asked
@@ -450,8 +451,8 @@ struct Membership {
   std::optional<std::int64_t> outvoted_at;   ///< since when our primary is that of the fewer
   std::int64_t outvoted_last = 0;
   std::vector<Incarnation> companions;  ///< who wrote to our primary when we were outvoted last
-  bool split = false;                 ///< and for more than `disagreement`: as without a session
-  std::vector<Incarnation> impaired;  ///< as told
+  bool split = false;                   ///< and for more than `disagreement`: as without a session
+  std::vector<Incarnation> impaired;    ///< as told
 
   bool proven = false;
   std::int64_t proof_due = 0;

@@ -707,6 +707,87 @@ TEST_CASE("a version that Redis did not know is read when Redis names it itself"
   CHECK(lone.node.view->version == ViewVersion{9});
 }
 
+TEST_CASE("another Redis primary may have another table under the same version") {
+  Lone lone;
+  lone.join(Lone::view(5, {lone.self, lone.peer}));
+  REQUIRE(find<AskView>(lone.act(PrimaryChanged{"one", "two"})) != nullptr);
+  const auto actions = lone.act(ViewAnswer{{true, Lone::view(5, {lone.self, {3, 3}}), {}}});
+  REQUIRE(find<ViewAdopted>(actions) != nullptr);
+  CHECK(find<ViewAdopted>(actions)->rolled_back);
+}
+
+TEST_CASE("until it has read the table of a new Redis primary a node applies no VIEW message") {
+  Lone lone;
+  lone.join(Lone::view(5, {lone.self, lone.peer}));
+  lone.act(PrimaryChanged{"one", "two"});
+  Frame frame = lone.from_peer(Frame::Type::view);
+  frame.before = ViewVersion{5};
+  frame.view = ViewVersion{6};
+  frame.about = {3, 3};
+  frame.row = "WARM third 1 - - 0";
+  CHECK(find<ViewAdopted>(lone.act(Heard{frame})) == nullptr);
+  lone.act(ViewAnswer{{true, Lone::view(5, {lone.self, lone.peer}), {}}});
+  CHECK(find<ViewAdopted>(lone.act(Heard{frame})) != nullptr);
+}
+
+TEST_CASE("a VIEW message of a node that writes to another Redis primary makes us read only") {
+  Lone lone;
+  lone.join(Lone::view(5, {lone.self, lone.peer}));
+  lone.act(OwnFacts{"one", 0});
+  Frame beat = lone.from_peer(Frame::Type::heartbeat);
+  beat.number = 1;
+  beat.primary = "two";
+  lone.act(Heard{beat});
+  Frame frame = lone.from_peer(Frame::Type::view);
+  frame.before = ViewVersion{5};
+  frame.view = ViewVersion{6};
+  frame.about = {3, 3};
+  frame.row = "WARM third 1 - - 0";
+  const auto actions = lone.act(Heard{frame});
+  CHECK(find<ViewAdopted>(actions) == nullptr);
+  CHECK(find<AskView>(actions) != nullptr);
+}
+
+TEST_CASE("a VIEW message names the primary of its table, and counts only where that is known") {
+  Lone lone;
+  lone.join(Lone::view(5, {lone.self, lone.peer}));
+  lone.act(OwnFacts{"one", 0});
+  Frame frame = lone.from_peer(Frame::Type::view);
+  frame.before = ViewVersion{5};
+  frame.view = ViewVersion{6};
+  frame.about = {3, 3};
+  frame.row = "WARM third 1 - - 0";
+  frame.primary = "two";
+  CHECK(find<ViewAdopted>(lone.act(Heard{frame})) == nullptr);
+  frame.primary = "one";
+  CHECK(find<ViewAdopted>(lone.act(Heard{frame})) != nullptr);
+}
+
+TEST_CASE("a VIEW message after which two would be UP under one name is not of our table") {
+  Lone lone;
+  lone.join(Lone::view(5, {lone.self, lone.peer}));
+  Frame frame = lone.from_peer(Frame::Type::view);
+  frame.before = ViewVersion{5};
+  frame.view = ViewVersion{6};
+  frame.about = {3, 3};
+  frame.row = "UP n2 1 - - 0";  // the name of the peer
+  const auto actions = lone.act(Heard{frame});
+  CHECK(find<ViewAdopted>(actions) == nullptr);
+  CHECK(find<AskView>(actions) != nullptr);
+}
+
+TEST_CASE("a change of state that Redis lost after it had answered is asked for again") {
+  Lone lone;
+  MembershipView warm = Lone::view(5, {lone.self});
+  warm.members.front().state = MemberState::warm;
+  REQUIRE(find<AskState>(lone.join(warm)) != nullptr);
+  lone.act(StateAnswer{lone.self, NextState::up, {true, {}, {}}});
+  // A failover came between: the next primary has the table as it was before.
+  const auto actions = lone.act(ViewAnswer{{true, warm, {}}});
+  REQUIRE(find<AskState>(actions) != nullptr);
+  CHECK(find<AskState>(actions)->wanted == NextState::up);
+}
+
 TEST_CASE("a version that went down in Redis is accepted, and said so") {
   Lone lone;
   lone.join(Lone::view(5, {lone.self, lone.peer}));
