@@ -232,11 +232,13 @@ void Pipeline::travel(Trip trip) {
     return;
   }
   bool replicate = false;
+  hold_reads_ = unconfirmed_;
   for (int pass = 1; !trip.empty() && connection_ != nullptr; ++pass) {
     for (const Outgoing& outgoing : trip) {
       send(outgoing, pass == most_passes);
       replicate = replicate || outgoing.writes();
     }
+    unconfirmed_ = options_->wait_replicas > 0 && (unconfirmed_ || replicate);
     Trip again;
     bool intact = true;
     for (Outgoing& outgoing : trip) {
@@ -308,9 +310,13 @@ bool Pipeline::receive(Outgoing& outgoing, Trip& again) {
 
 /// Answers, or holds the answer until replicas have the write.
 void Pipeline::take_answer(Outgoing& outgoing, std::shared_ptr<OwnedReply> reply) {
-  const bool hold = options_->wait_replicas > 0 && outgoing.writes();
-  const Error not_safe{Code::unknown,
-                       "written, but too few replicas have acknowledged it (redis.wait_replicas)"};
+  const bool hold = options_->wait_replicas > 0 && (outgoing.writes() || hold_reads_);
+  const Error not_safe =
+      outgoing.writes()
+          ? Error{Code::unknown,
+                  "written, but too few replicas have acknowledged it (redis.wait_replicas)"}
+          : Error{Code::unavailable,
+                  "too few replicas have acknowledged earlier writes (redis.wait_replicas)"};
   if (outgoing.call) {
     if (!hold) return outgoing.call->then(reply->view());
     held_.push_back({outgoing.call->since,
@@ -340,6 +346,7 @@ void Pipeline::wait_for_replicas() {
   auto acknowledged = connection_->read();
   if (!acknowledged) return lost(acknowledged.error());
   const bool enough = acknowledged->view().number() >= options_->wait_replicas;
+  if (enough) unconfirmed_ = false;
   const auto before = Clock::now() - options_->command_timeout;
   std::vector<Held> still;
   for (Held& held : std::exchange(held_, {})) {

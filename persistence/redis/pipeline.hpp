@@ -21,7 +21,8 @@
 //
 // With wait_replicas, each trip with writes ends with WAIT. Too few acknowledgements mean "not
 // yet": the writes are done, but their answers are held while further trips wait again, and become
-// `unknown` after command_timeout.
+// `unknown` after command_timeout. Until then, and after the connection was lost in such a trip, what
+// is read may show a write that a failover loses: answers of reads are held as well.
 #pragma once
 #include "catga/persistence/redis/commit_call.hpp"
 #include "catga/persistence/redis/connection.hpp"
@@ -110,8 +111,10 @@ class Pipeline {
   Clock::time_point lost_at_;
   std::vector<std::string_view> words_;
   std::vector<Held> held_;
-  bool reads_only_ = false;  // READONLY was seen: this is not the primary any more
-  std::string why_down_;     // the last reason why there is no connection
+  bool unconfirmed_ = false;  // a write was sent, and no WAIT has counted enough replicas since
+  bool hold_reads_ = false;   // so it was when this trip began
+  bool reads_only_ = false;   // READONLY was seen: this is not the primary any more
+  std::string why_down_;      // the last reason why there is no connection
 
   mutable std::mutex mutex_;
   std::condition_variable work_;

@@ -412,6 +412,44 @@ TEST_CASE("with wait_replicas an answer waits for a replica, and is unknown with
   CHECK(eventually([&] { return try_commit(stores, first).ok(); }));
 }
 
+TEST_CASE("what too few replicas have is not shown to readers either") {
+  if (!redis_here()) return;
+  RedisServer server(in_memory_only()), replica(in_memory_only());
+  const std::string port = std::to_string(server.port());
+  redis(replica, {"REPLICAOF", "127.0.0.1", port});
+  RedisOptions options = options_of(server);
+  options.wait_replicas = 1;
+  options.wait_timeout = 50ms;
+  options.command_timeout = 300ms;
+  RedisStores stores(options);
+  Result<Exchanged> claimed = Error{Code::unknown, ""};
+  REQUIRE(eventually([&] {
+    claimed = ask<Exchanged>([&](Then<Exchanged> then) {
+      stores.owners().exchange({shard, std::nullopt, node(1), "n", ViewVersion{1}},
+                               std::move(then));
+    });
+    return claimed.ok();
+  }));
+  const OwnerToken token = *claimed->record.token;
+  const auto load = [&] {
+    return ask<Loaded>([&](Then<Loaded> then) {
+      Load wanted;
+      wanted.shard = shard;
+      wanted.token = token;
+      wanted.entity = {"account", "alice"};
+      stores.state().load(wanted, std::move(then));
+    });
+  };
+  REQUIRE(eventually([&] { return load().ok(); }));
+  redis(replica, {"REPLICAOF", "NO", "ONE"});
+  const Commit first = commit_of(shard, token, "alice", "", "1.aa", "one");
+  CHECK(try_commit(stores, first).error().code == Code::unknown);
+  // It is there, and with its operation ids: an answer from them would be as unsafe as its own was.
+  CHECK(load().error().code == Code::unavailable);
+  redis(replica, {"REPLICAOF", "127.0.0.1", port});
+  CHECK(eventually([&] { return load().ok(); }));
+}
+
 TEST_CASE(
     "without a server requests wait for command_timeout, and a full queue is overloaded at once") {
   RedisOptions options;
