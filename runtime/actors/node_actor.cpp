@@ -5,6 +5,7 @@
 #include <caf/send.hpp>
 
 #include <algorithm>
+#include <limits>
 
 namespace catga::actors {
 
@@ -261,15 +262,17 @@ void NodeActor::tick() {
   }
 }
 
-/// Handlers that run too long are left out: they are for the log, and none runs between two turns.
-bool NodeActor::tick_is_due() const {
-  const std::int64_t now = boot_ms();
-  if (host_.standing.session_ok() != session_ok_) return true;
-  if (situation_.only_former && now >= only_former_until_) return true;
-  if (nats_lost_at_ != 0 && situation_.leaving) return true;
-  if (releasing_ && host_.held.load() != 0) return true;
-  if (!situation_.claims_allowed && now - started_at_ >= first_claims_wait_ms) return true;
-  return rebalance_.pending() != 0 || plan_said_at_ != 0;
+/// Handlers that run too long are left out: they are for the log, and in the simulator none does.
+std::int64_t NodeActor::next_tick() const {
+  if (host_.standing.session_ok() != session_ok_) return 0;
+  if (nats_lost_at_ != 0 && situation_.leaving) return 0;
+  if (releasing_ && host_.held.load() != 0) return 0;
+  if (rebalance_.pending() != 0 || plan_said_at_ != 0) return 0;
+  std::int64_t next = std::numeric_limits<std::int64_t>::max();
+  if (session_ok_) next = std::min(next, host_.standing.session_deadline_ms.load());
+  if (situation_.only_former) next = std::min(next, only_former_until_);
+  if (!situation_.claims_allowed) next = std::min(next, started_at_ + first_claims_wait_ms);
+  return next;
 }
 
 void NodeActor::grant_moves() {

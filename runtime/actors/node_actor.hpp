@@ -20,8 +20,9 @@ class NodeActor final : public caf::event_based_actor {
   const char* name() const override { return "node"; }
 
   static constexpr std::chrono::milliseconds tick_every{20};
-  /// False: a tick would find nothing to do now. (The simulator does not wake the actor for it.)
-  bool tick_is_due() const;
+  /// A tick before this moment of boot_ms() finds nothing to do, unless something else happens to the
+  /// actor first. (The simulator does not wake it for those.)
+  std::int64_t next_tick() const;
 
  private:
   void view_adopted(const ViewNews& news);

@@ -104,6 +104,7 @@ void Router::ask(Ask ask, Answered answered) {
     const std::lock_guard guard(table.lock);
     if (!closed_) {  // close() empties the tables after it says so
       table.due = std::min(table.due, pending.caller.next_at);
+      due_at(table.due);
       const auto at = table.asks.emplace(correlation, std::move(pending)).first;
       // With the table locked: adopt() finds the ask here, or this finds the new view.
       first = attempt(correlation, at->second);
@@ -142,8 +143,15 @@ void Router::decide(std::uint64_t correlation, Decide decide) {
     if (at == table.asks.end()) return;
     action = decide(at->second.caller);
     table.due = std::min(table.due, at->second.caller.next_at);
+    due_at(table.due);
   }
   act(correlation, std::move(action));
+}
+
+void Router::due_at(std::int64_t time) {
+  std::int64_t before = soonest_.load(std::memory_order_relaxed);
+  while (time < before && !soonest_.compare_exchange_weak(before, time)) {
+  }
 }
 
 void Router::act(std::uint64_t correlation, CallerAction action) {
@@ -294,10 +302,15 @@ void Router::adopt(std::shared_ptr<const Standing> standing, Incarnation self) {
 void Router::tick() {
   if (pending() == 0) return;
   const std::int64_t now = boot_ms();
+  if (soonest_.load() > now) return;
+  soonest_.store(no_time);  // before the tables: who adds to one meanwhile says so after this
   std::vector<std::uint64_t> due;
   for (Table& table : tables_) {
     const std::lock_guard guard(table.lock);
-    if (table.due > now) continue;
+    if (table.due > now) {
+      due_at(table.due);
+      continue;
+    }
     table.due = no_time;
     for (const auto& [correlation, pending] : table.asks) {
       if (pending.caller.next_at <= now)
@@ -305,6 +318,7 @@ void Router::tick() {
       else
         table.due = std::min(table.due, pending.caller.next_at);
     }
+    due_at(table.due);
   }
   for (const std::uint64_t correlation : due) {
     decide(correlation, [this, now, correlation](Caller& caller) {

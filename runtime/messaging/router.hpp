@@ -58,6 +58,8 @@ class Router final : public Messenger {
   void adopt(std::shared_ptr<const Standing> standing, Incarnation self);
   /// Repeats and ends asks whose time has come: every few ms, by the node's clock.
   void tick();
+  /// tick() finds nothing to do before this moment of boot_ms().
+  std::int64_t next_tick() const { return soonest_.load(std::memory_order_relaxed); }
   /// Ends all asks: `unavailable` if never sent, else `unknown`.
   void close();
   std::size_t pending() const { return pending_count_.load(std::memory_order_relaxed); }
@@ -86,6 +88,7 @@ class Router final : public Messenger {
     std::string body;   ///< else
   };
   static constexpr std::int64_t no_time = std::numeric_limits<std::int64_t>::max();
+  void due_at(std::int64_t time);
   Table& table_of(std::uint64_t correlation) { return tables_[correlation % tables_.size()]; }
   Attempt attempt(std::uint64_t correlation, Pending& pending);
   void leave(Attempt&& attempt);
@@ -109,6 +112,7 @@ class Router final : public Messenger {
   std::atomic<const Incarnation*> self_{&no_life_};
   inline static const Incarnation no_life_{};
   std::array<Table, 32> tables_;
+  std::atomic<std::int64_t> soonest_{no_time};  ///< no table has anything due before
   std::atomic<std::uint64_t> next_{1};
   std::atomic<std::size_t> pending_count_{0};
   std::atomic<bool> closed_{false};

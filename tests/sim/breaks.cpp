@@ -41,6 +41,9 @@ const std::vector<BreakInfo>& all_breaks() {
        "a new owner is told that outbox and timers are empty, whatever they hold"},
       {Break::primary_unsaid, "primary-unsaid",
        "nodes do not say which Redis primary they write to, so nobody sees that there are two"},
+      {Break::ids_uncounted, "ids-uncounted",
+       "nobody counts the operation ids in the store, so nobody sees that Redis dropped some "
+       "(D37)"},
   };
   return all;
 }

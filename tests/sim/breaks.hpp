@@ -32,6 +32,7 @@ enum class Break {
   timer_unchecked,
   quiet_assumed,
   primary_unsaid,
+  ids_uncounted,
 };
 
 struct BreakInfo {

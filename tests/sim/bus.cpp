@@ -93,7 +93,7 @@ void Bus::carry(const std::shared_ptr<Port>& from, const std::shared_ptr<Port>& 
     Moment& before = from->arrives_until[to->id];
     const bool overtakes = world_.dice.chance(manners_.overtake);
     if (overtakes) {
-      arrival += world_.dice.skewed(0, 20 * ms);
+      arrival += world_.dice.skewed(0, stretched(20 * ms));
     } else {
       before = arrival = std::max(before, arrival);
     }
@@ -130,7 +130,8 @@ void Bus::disconnect(Machine& machine, Line line, Moment silence) {
     if (&port->machine != &machine || port->line != line || port->closed) continue;
     port->connected = false;
     ++port->generation;
-    const Moment server_notices = world_.dice.chance(0.5) ? 0 : world_.dice.between(0, 2 * second);
+    const Moment server_notices =
+        world_.dice.chance(0.5) ? 0 : world_.dice.between(0, stretched(2 * second));
     world_.after(server_notices, [port, of = port->generation] {
       if (port->generation == of) port->interest = false;
     });
@@ -150,7 +151,7 @@ void Bus::reconnect(Machine& machine, Line line) {
     port->connected = port->interest = true;
     port->subscribed = world_.now();
     // nats.c notices at the latest when it sends the subscriptions again.
-    port->machine.after(world_.dice.between(0, 20 * ms), [port, of = port->generation] {
+    port->machine.after(world_.dice.between(0, stretched(20 * ms)), [port, of = port->generation] {
       if (port->generation != of || port->closed) return;
       const bool knew = !std::exchange(port->believed, true);
       if (!port->link) return;

@@ -20,7 +20,7 @@ namespace catga::sim {
 struct BusManners {
   Moment least = 100, most = 2 * ms;  ///< of one way, connection to connection
   double false_nobody = 0;            ///< no responders for a subscription that is there, but fresh
-  Moment fresh = 50 * ms;             ///< how long it is
+  Moment fresh = stretched(50 * ms);  ///< how long it is
   double duplicate = 0, overtake = 0;  ///< not NATS's manners: an extra profile
 };
 

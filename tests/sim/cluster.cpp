@@ -17,7 +17,7 @@ namespace catga::sim {
 
 namespace {
 
-constexpr Moment converge_within = 30 * second;
+constexpr Moment converge_within = stretched(30 * second);
 
 /// Looks at everything ten times a second, for what no single event shows.
 class Patrol {
@@ -79,7 +79,8 @@ class Patrol {
     if (!scenery_.redis.is_split() || scenery_.bus.any_cut() || mute || !able(node)) return false;
     std::size_t mine = 1, theirs = 0;
     for (const auto& other : nodes_) {
-      if (other.get() == &node || !able(*other) || !knows(node, *other)) continue;
+      const bool heard = able(*other) && knows(node, *other) && speaks_to(*other, node);
+      if (other.get() == &node || !heard) continue;
       // What they believe: one that is cut off from Redis goes on naming the old one.
       ++(other->membership()->primary == node.membership()->primary ? mine : theirs);
     }
@@ -88,9 +89,13 @@ class Patrol {
   static bool able(const Node& node) {
     return node.alive() && !node.frozen() && node.linked() && node.membership()->joined;
   }
-  /// Each must watch the other to be heard and to count.
+  /// Only who is watched counts.
   static bool knows(const Node& one, const Node& other) {
     return one.membership()->watched.contains(other.incarnation());
+  }
+  /// Heartbeats go to members. At another primary nobody has heard of one that was reborn at this.
+  static bool speaks_to(const Node& one, const Node& other) {
+    return one.membership()->view->find(other.incarnation()) != nullptr;
   }
 
   /// I11: who has no session is reaped soon, by any node that could do it all the while.
@@ -122,7 +127,7 @@ class Patrol {
     ended_ = std::move(ended);
     for (const auto& [gone, since] : ended_) {
       for (const auto& [node, able_since] : fit_) {
-        if (node != gone && now - std::max(since, able_since) > ttl + 2 * second)
+        if (node != gone && now - std::max(since, able_since) > ttl + stretched(2 * second))
           return scenery_.world.fail("I11: " + text_of(gone) + " has had no session for " +
                                      text_of_moment(now - since) + " ms, and nobody reaps it");
       }
@@ -168,15 +173,15 @@ class Run {
     Faults faults(scenery_, nodes_, callers_);
     for (unsigned i = 0; i < plan_.nodes; ++i) {
       Node* node = nodes_[i].get();
-      world_.after(world_.dice.between(0, 50 * ms), [node] { node->start(); });
+      world_.after(world_.dice.between(0, stretched(50 * ms)), [node] { node->start(); });
     }
     for (unsigned i = 0; i < plan_.shadows; ++i) {
       Node* node = nodes_[plan_.nodes + plan_.spares + i].get();
-      world_.after(world_.later_dice.between(0, 3 * second), [node] { node->start(); });
+      world_.after(world_.later_dice.between(0, stretched(3 * second)), [node] { node->start(); });
     }
     for (const auto& caller : callers_) caller->start();
     patrol_.begin();
-    const Moment begins = plan_.calm ? 5 * second : world_.dice.between(0, 2 * second);
+    const Moment begins = stretched(plan_.calm ? 5 * second : world_.dice.between(0, 2 * second));
     world_.after(begins, [&load] { load.start(); });
     world_.after(begins, [&faults] { faults.start(); });
     pass(begins + plan_.lasts);
@@ -199,6 +204,7 @@ class Run {
     report.handlers = oracle_.handlers;
     report.failovers = oracle_.failovers;
     report.digest = world_.digest;
+    report.tally = world_.tally;
     return report;
   }
 

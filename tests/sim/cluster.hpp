@@ -30,6 +30,7 @@ struct RunReport {
   double cluster_seconds = 0;
   std::uint64_t happenings = 0, commits = 0, answers = 0, good_answers = 0, digest = 0;
   std::uint64_t handlers = 0, failovers = 0;
+  Tally tally;
 };
 
 /// One log for all nodes of all runs: each has a thread.

@@ -43,7 +43,8 @@ void Faults::split_redis() {
   for (const auto& caller : callers_) choose(caller->name);
   for (const std::string& name : behind) names += ' ' + name;
   const Moment ttl = scenery_.plan.config.membership.session_ttl.count() * ms;
-  const Moment lasts = dice.between(50 * ms, dice.chance(0.5) ? second : 3 * ttl + 2 * second);
+  const Moment lasts = dice.between(
+      stretched(50 * ms), dice.chance(0.5) ? stretched(second) : 3 * ttl + stretched(2 * second));
   say("Redis has two primaries for " + text_of_moment(lasts) + " ms; with the old one stay" +
       names);
   scenery_.redis.split(behind);
@@ -93,10 +94,11 @@ Node* Faults::some_node(bool up_only) {
 
 void Faults::happen(Fault fault) {
   World& world = scenery_.world;
+  ++world.tally.faults;
   Dice& dice = world.dice;
   // Mostly as long as a session or shorter, now and then long.
   const Moment ttl = scenery_.plan.config.membership.session_ttl.count() * ms;
-  const Moment wait = dice.skewed(10 * ms, 2 * ttl + 2 * second);
+  const Moment wait = dice.skewed(stretched(10 * ms), 2 * ttl + stretched(2 * second));
   const std::string how_long = " for " + text_of_moment(wait) + " ms";
   switch (fault) {
     case Fault::crash:
@@ -104,7 +106,7 @@ void Faults::happen(Fault fault) {
       Node* node = some_node(false);
       if (node == nullptr) return;
       node->crash(fault == Fault::host_lost);
-      later(dice.skewed(10 * ms, 10 * second), [node] { node->start(); });
+      later(stretched(dice.skewed(10 * ms, 10 * second)), [node] { node->start(); });
       return;
     }
     case Fault::freeze: {
@@ -126,7 +128,7 @@ void Faults::happen(Fault fault) {
       Node* node = some_node(true);
       if (node == nullptr || running() < 2) return;
       node->leave();
-      later(dice.skewed(second, 15 * second), [node] { node->start(); });
+      later(stretched(dice.skewed(second, 15 * second)), [node] { node->start(); });
       return;
     }
     case Fault::rolling: {
@@ -136,11 +138,11 @@ void Faults::happen(Fault fault) {
         later(at, [this, one = node.get()] {
           if (one->up() && running() >= 2) one->leave();
         });
-        at += dice.between(second, 3 * second);
+        at += stretched(dice.between(second, 3 * second));
         later(at, [one = node.get()] {
           if (!one->alive()) one->start();
         });
-        at += dice.between(100 * ms, second);
+        at += stretched(dice.between(100 * ms, second));
       }
       return;
     }
@@ -157,7 +159,7 @@ void Faults::happen(Fault fault) {
       Node* node = some_node(false);
       if (node == nullptr) return;
       const auto lines = dice.below(3);
-      const Moment silence = dice.chance(0.5) ? 0 : dice.between(0, second);
+      const Moment silence = dice.chance(0.5) ? 0 : stretched(dice.between(0, second));
       say("cuts " + node->name + " from NATS" + (lines == 0 ? "" : ", one connection") + how_long);
       if (lines != 1) scenery_.bus.disconnect(*node, Line::traffic, silence);
       if (lines != 2) scenery_.bus.disconnect(*node, Line::heartbeat, silence);
@@ -225,7 +227,7 @@ void Faults::happen(Fault fault) {
     case Fault::redis_clock: {
       // Set back by much, Redis keeps sessions of the dead for as long: that is not for this check.
       const std::int64_t jump =
-          dice.chance(0.9) ? dice.between(-800, 800) : dice.between(0, 3'600'000);
+          dice.chance(0.9) ? stretched(dice.between(-800, 800)) : dice.between(0, 3'600'000);
       say("Redis' clock jumps by " + std::to_string(jump) + " ms");
       scenery_.redis.jump_clock(jump);
       return;
@@ -241,7 +243,7 @@ void Faults::happen(Fault fault) {
       scenery_.redis.flush_scripts(own.chance(0.5) ? 0 : own.below(20));
       // Somebody does it again and again.
       for (auto more = own.chance(0.3) ? own.below(6) : 0; more > 0; --more) {
-        later(own.between(0, 30 * ms),
+        later(stretched(own.between(0, 30 * ms)),
               [this, after = own.below(4)] { scenery_.redis.flush_scripts(after); });
       }
       return;

@@ -29,7 +29,8 @@ void Load::ask_to_ponder() {
   if (by == nullptr) return;
   // Mostly a while, now and then longer than a session.
   const std::int64_t ttl = scenery_.plan.config.membership.session_ttl.count();
-  const std::int64_t wait = dice.chance(0.6) ? dice.skewed(1, 300) : dice.between(100, ttl * 3 / 2);
+  const std::int64_t wait =
+      dice.chance(0.6) ? stretched(dice.skewed(1, 300)) : dice.between(stretched(100), ttl * 3 / 2);
   const auto key = [&] { return "k" + std::to_string(dice.below(scenery_.plan.accounts)); };
   const std::int64_t change = static_cast<std::int64_t>(next_);
   next_ += numbers_per_change;
@@ -39,7 +40,8 @@ void Load::ask_to_ponder() {
   question.entity = {"log", key()};
   Ask ask;
   ask.entity = question.entity;
-  if (dice.chance(0.5)) ask.timeout = std::chrono::milliseconds(wait + dice.between(500, 5000));
+  if (dice.chance(0.5))
+    ask.timeout = std::chrono::milliseconds(wait + stretched(dice.between(500, 5000)));
   const auto say = [&](const auto& message) {
     ask.message = std::remove_cvref_t<decltype(message)>::catga_message_name();
     ask.payload = encode(message);
@@ -120,7 +122,7 @@ void Load::ask_something() {
     say(some("log"), Append{change, limit});
   } else if (what < 48) {
     const bool named = dice.chance(0.3);
-    say(some("log"), Later{change, dice.between(0, 3000), named ? "n" : ""});
+    say(some("log"), Later{change, stretched(dice.between(0, 3000)), named ? "n" : ""});
   } else if (what < 58) {
     say(some("log"), Consult{change, some("log").key});
   } else if (what < 75) {
@@ -147,13 +149,14 @@ void Load::ask_something() {
     ask.operation_ms = dice.chance(0.9) || forgets ? scenery_.redis.time_ms() : 0;
     question.own_id = true;
   }
-  if (dice.chance(0.2)) ask.timeout = std::chrono::milliseconds(dice.between(20, 1000));
+  if (dice.chance(0.2)) ask.timeout = std::chrono::milliseconds(stretched(dice.between(20, 1000)));
   if (scenery_.plan.calm) ask.timeout = std::chrono::milliseconds(0);
   send(*by, *router, std::move(ask), question, 0);
 }
 
 void Load::send(Machine& by, Router& router, Ask ask, const Oracle::Question& question, int tries) {
   const std::uint64_t number = next_open_++;
+  scenery_.world.tally.asks += tries == 0 ? 1 : 0;
   open_[number] = {&by, by.life(), question};
   Router* const through = &router;
   by.run([&] {
@@ -178,7 +181,7 @@ void Load::send(Machine& by, Router& router, Ask ask, const Oracle::Question& qu
       if (code != Code::timeout && code != Code::unknown) return;
       // A caller that names its command may ask again, whenever it likes.
       Machine* who = done.by;
-      who->after(scenery_.world.dice.between(0, second),
+      who->after(stretched(scenery_.world.dice.between(0, second)),
                  [this, who, ask, question = done.question, tries] {
                    Router* way = nullptr;
                    for (const auto& node : nodes_)

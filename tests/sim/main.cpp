@@ -20,20 +20,23 @@ namespace {
 using namespace catga::sim;
 
 constexpr const char* usage =
-    "usage: simulate [--seeds N] [--first K] [--mode safety|converge|both] [--break NAME]\n"
+    "usage: simulate [--seeds N] [--first K] [--mode safety|converge|both] [--break NAME] [--like "
+    "NAME]\n"
     "                [--trace] [--list] [--check-breaks] [--same] [--loose] [--log LEVEL]\n"
-    "                [--jobs N]\n"
+    "                [--jobs N] [--stats]\n"
     "  --seeds N        how many seeds to run (default 100)\n"
     "  --first K        the first of them (default 1)\n"
     "  --mode M         safety: faults never stop; converge: they stop, all must come to rest;\n"
     "                   both: even seeds in one mode, odd ones in the other (default)\n"
     "  --break NAME     plants a bug; exits with 0 if a seed finds it\n"
+    "  --like NAME      plants nothing, but chooses what may happen as for this bug\n"
     "  --list           names the bugs that can be planted\n"
     "  --check-breaks   plants each in turn; each must be found within --seeds (default 2000)\n"
     "  --trace          prints what happened, of failed seeds too\n"
     "  --same           runs each seed twice: both runs must be the same\n"
     "  --loose    does not check that queries are linearizable\n"
     "  --keep-going     does not stop after 10 failures\n"
+    "  --stats          also says what an average run was made of\n"
     "  --jobs N         how many seeds run at a time (default: one per core)\n"
     "  --log LEVEL      also prints the log of the nodes, of one seed at a time\n";
 
@@ -41,9 +44,9 @@ struct Options {
   std::uint64_t seeds = 100, first = 1;
   bool seeds_given = false;
   int mode = 2;
-  Break planted = Break::none;
+  Break planted = Break::none, like = Break::none;
   bool trace = false, list = false, check_breaks = false, same = false, loose = false;
-  bool keep_going = false, quiet = false;
+  bool keep_going = false, quiet = false, stats = false;
   unsigned jobs = std::max(1U, std::thread::hardware_concurrency());
   std::string log = "off";
 };
@@ -80,8 +83,57 @@ struct Sum {
   double cluster_seconds = 0;
   std::uint64_t runs = 0, failures = 0, commits = 0, answers = 0, good = 0, happenings = 0;
   std::uint64_t failovers = 0;
+  std::uint64_t handlers = 0;
+  Tally tally;
   std::string first;  ///< of the failures
+
+  void add(const RunReport& report) {
+    ++runs;
+    cluster_seconds += report.cluster_seconds;
+    commits += report.commits;
+    answers += report.answers;
+    good += report.good_answers;
+    happenings += report.happenings;
+    failovers += report.failovers;
+    handlers += report.handlers;
+    tally.asks += report.tally.asks;
+    tally.faults += report.tally.faults;
+    tally.moves += report.tally.moves;
+    tally.claims += report.tally.claims;
+    tally.starts += report.tally.starts;
+    tally.sessions += report.tally.sessions;
+    tally.evictions += report.tally.evictions;
+    tally.views += report.tally.views;
+    tally.held += report.tally.held;
+  }
 };
+
+void print_averages(const Sum& sum) {
+  const double runs = static_cast<double>(std::max<std::uint64_t>(1, sum.runs));
+  const auto line = [runs](const char* what, double all) {
+    std::printf("  %-22s %10.1f\n", what, all / runs);
+  };
+  const auto count = [&line](const char* what, std::uint64_t all) {
+    line(what, static_cast<double>(all));
+  };
+  std::printf("an average run:\n");
+  line("cluster-seconds", sum.cluster_seconds);
+  count("happenings", sum.happenings);
+  count("asks", sum.tally.asks);
+  count("answers", sum.answers);
+  count("good answers", sum.good);
+  count("handlers", sum.handlers);
+  count("commits", sum.commits);
+  count("faults", sum.tally.faults);
+  count("failovers of Redis", sum.failovers);
+  count("shards moved", sum.tally.moves);
+  count("shards claimed", sum.tally.claims);
+  count("processes started", sum.tally.starts);
+  count("sessions lost", sum.tally.sessions);
+  count("nodes evicted", sum.tally.evictions);
+  count("views adopted", sum.tally.views);
+  count("workers held", sum.tally.held);
+}
 
 struct Outcome {
   RunReport report;
@@ -92,7 +144,8 @@ Outcome outcome_of(const Options& options, Break planted, std::uint64_t seed, Sh
   RunOptions run_options;
   run_options.seed = seed;
   run_options.mode = mode_of(options, seed);
-  run_options.planted = run_options.circumstances = planted;
+  run_options.planted = planted;
+  run_options.circumstances = planted != Break::none ? planted : options.like;
   run_options.trace = options.trace;
   run_options.strict = !options.loose;
   Outcome outcome{run(run_options, log)};
@@ -174,13 +227,7 @@ Sum run_all(const Options& options, Break planted, bool one_is_enough, SharedLog
     const Outcome outcome = ahead.take();
     const RunReport& report = outcome.report;
     const Mode mode = mode_of(options, seed);
-    ++sum.runs;
-    sum.cluster_seconds += report.cluster_seconds;
-    sum.commits += report.commits;
-    sum.answers += report.answers;
-    sum.good += report.good_answers;
-    sum.happenings += report.happenings;
-    sum.failovers += report.failovers;
+    sum.add(report);
     if (report.failure.empty()) {
       if (options.trace && options.seeds == 1) print(report, mode, true);
       continue;
@@ -224,6 +271,8 @@ bool read(int argc, char** argv, Options& options) {
       options.check_breaks = true;
     else if (word == "--same")
       options.same = true;
+    else if (word == "--stats")
+      options.stats = true;
     else if (word == "--loose")
       options.loose = true;
     else if (word == "--keep-going")
@@ -242,10 +291,10 @@ bool read(int argc, char** argv, Options& options) {
       else if (word == "--mode") {
         const std::string_view mode = given;
         options.mode = mode == "safety" ? 0 : mode == "converge" ? 1 : 2;
-      } else if (word == "--break") {
+      } else if (word == "--break" || word == "--like") {
         const auto planted = break_of(given);
         if (!planted) return false;
-        options.planted = *planted;
+        (word == "--break" ? options.planted : options.like) = *planted;
       } else {
         return false;
       }
@@ -282,6 +331,7 @@ int main(int argc, char** argv) {
       static_cast<unsigned long long>(sum.commits), static_cast<unsigned long long>(sum.answers),
       static_cast<unsigned long long>(sum.good), static_cast<unsigned long long>(sum.failovers),
       static_cast<unsigned long long>(sum.happenings));
+  if (options.stats) print_averages(sum);
   if (options.planted != Break::none) return sum.failures != 0 ? 0 : 1;
   return sum.failures == 0 ? 0 : 1;
 }

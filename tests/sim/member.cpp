@@ -220,6 +220,7 @@ void Member::carry_out(const membership::ViewAdopted& adopted) {
   std::string members;
   for (const auto& member : adopted.view->members)
     members += ' ' + member.name + '=' + std::string(name_of(member.state));
+  ++machine_.world.tally.views;
   machine_.say("adopts view" + members + (adopted.rolled_back ? " (rolled back)" : ""));
   listener_.on_view(adopted.view, adopted.self);
   if (adopted.rolled_back) listener_.on_doubt();
@@ -234,6 +235,7 @@ void Member::carry_out(const Session& session) {
   if (session_told_ == news) return;
   session_told_ = news;
   machine_.say(session.in_force ? "has a session" : "lost its session");
+  machine_.world.tally.sessions += session.in_force ? 0 : 1;
   listener_.on_session(session.in_force, session.self);
 }
 

@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::int64_t router_tick = 10, leave_poll = 10;  // ms
 constexpr int most_jobs = 200'000;                         // in one moment: more is a loop
+constexpr std::int64_t longest_idle = 600'000;             // ms
 
 /// CAF's clock, with what it waits for.
 struct OpenClock : caf::detail::test_actor_clock {
@@ -19,6 +20,21 @@ struct OpenClock : caf::detail::test_actor_clock {
 };
 
 }  // namespace
+
+/// Calls tick() when something in its table is due, as if by the ticks of production, one each 10 ms.
+void RouterAlarm::watch(Machine& machine, Router& router) {
+  if (router.pending() == 0) return;
+  const std::int64_t now = machine.boot_ms();
+  const std::int64_t soonest = std::clamp(router.next_tick(), now + 1, now + longest_idle);
+  const std::int64_t due = (soonest + router_tick - 1) / router_tick * router_tick;
+  if (due_ != 0 && due_ <= due) return;
+  due_ = due;
+  machine.at(machine.when_clock_shows(due), [this, &router, mine = ++number_] {
+    if (mine != number_) return;  // another one was set since
+    due_ = 0;
+    router.tick();  // and whoever runs this watches on
+  });
+}
 
 NodeEyes* eyes_of(const Machine* machine) {
   auto* node = const_cast<Node*>(dynamic_cast<const Node*>(machine));
@@ -78,6 +94,7 @@ void Node::start() {
 
 void Node::build() {
   say("starts");
+  ++world.tally.starts;
   process_ = std::make_unique<Process>(*this);
   Process& p = *process_;
   p.config = scenery_.plan.config;
@@ -230,10 +247,10 @@ void Node::run_jobs() {
   auto& scheduler = *process_->scheduler;
   auto& clock = scheduler.clock();
   clock.current_time = caf::actor_clock::time_point{std::chrono::milliseconds(boot_ms())};
+  skip_idle_ticks();
   for (int ran = 0; ran < most_jobs; ++ran) {
     if (scheduler.jobs.empty() || workers_.all_held()) {
       if (clock.schedule().empty() || clock.schedule().begin()->first > clock.current_time) return;
-      if (skip_idle_tick()) continue;
       clock.trigger_expired_timeouts();
       if (scheduler.jobs.empty() || workers_.all_held()) continue;
     }
@@ -241,38 +258,55 @@ void Node::run_jobs() {
       const auto chosen = world.dice.below(scheduler.jobs.size());
       std::swap(scheduler.jobs.front(), scheduler.jobs[chosen]);
     }
-    workers_.run([&scheduler] { scheduler.run_once(); });
+    // Only entities run handlers, and only handlers stand still: no other job needs its own stack.
+    if (scheduler.jobs.front()->subtype() == caf::resumable::function_object)
+      workers_.run([&scheduler] { scheduler.run_once(); });
+    else
+      scheduler.run_once();
   }
   world.fail(name + " runs and runs: its actors keep each other busy for ever");
 }
 
-/// Most alarms are ticks of the node's actor that find nothing to do. One that nothing else is due
-/// with is set anew as the actor would, without waking it: the run stays the same.
-bool Node::skip_idle_tick() {
+/// Whether CAF's clock next waits for the tick of the node's actor: that is all it sends itself later.
+bool Node::tick_is_next() const {
   using Clock = caf::detail::test_actor_clock;
+  const auto& schedule = process_->scheduler->clock().schedule();
+  if (schedule.empty() || schedule.begin()->second->subtype != Clock::actor_msg_type) return false;
+  const auto& alarm = static_cast<const Clock::actor_msg&>(*schedule.begin()->second);
+  return alarm.receiver == process_->host->node;
+}
+
+/// Nearly all ticks of the node's actor find nothing to do. They are set anew as the actor would,
+/// without waking it.
+void Node::skip_idle_ticks() {
+  constexpr auto every = actors::NodeActor::tick_every;
   auto& clock = process_->scheduler->clock();
-  Clock::schedule_map& schedule = OpenClock::schedule_of(clock);
-  const auto first = schedule.begin();
-  if (const auto next = std::next(first);
-      next != schedule.end() && next->first <= clock.current_time)
-    return false;
-  const auto* alarm = dynamic_cast<const Clock::actor_msg*>(first->second.get());
-  // The tick is all that the node's actor sends itself later.
-  if (alarm == nullptr || alarm->receiver != process_->host->node || process_->actor->tick_is_due())
-    return false;
-  auto tick = schedule.extract(first);
-  tick.key() = tick.mapped()->due = clock.current_time + actors::NodeActor::tick_every;
+  const auto& waiting = clock.schedule();
+  if (waiting.empty() || waiting.begin()->first > clock.current_time) return;
+  if (!tick_is_next() || process_->actor->next_tick() <= boot_ms()) return;
+  auto& schedule = OpenClock::schedule_of(clock);
+  auto tick = schedule.extract(schedule.begin());
+  const auto late = (clock.current_time - tick.key()) / every;
+  tick.key() = tick.mapped()->due = tick.key() + (late + 1) * every;
   schedule.insert(std::move(tick));
-  return true;
 }
 
 /// An alarm for the next thing CAF's clock waits for.
 void Node::arm() {
   const auto& schedule = process_->scheduler->clock().schedule();
   if (schedule.empty()) return;
-  const std::int64_t due = std::chrono::duration_cast<std::chrono::milliseconds>(
-                               schedule.begin()->first.time_since_epoch())
-                               .count();
+  const auto ms_of = [](const auto& entry) {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(entry->first.time_since_epoch())
+        .count();
+  };
+  std::int64_t due = ms_of(schedule.begin());
+  if (tick_is_next()) {  // not for one that finds nothing to do, but whatever comes behind it
+    constexpr std::int64_t every = actors::NodeActor::tick_every.count();
+    const std::int64_t idle = std::min(process_->actor->next_tick(), due + longest_idle) - due;
+    if (idle > 0) due += (idle + every - 1) / every * every;
+    const auto behind = std::next(schedule.begin());
+    if (behind != schedule.end()) due = std::min(due, ms_of(behind));
+  }
   if (process_->woken_at != 0 && process_->woken_at <= due) return;
   process_->woken_at = due;
   at(when_clock_shows(due), [this, mine = ++process_->alarm] {
@@ -280,14 +314,15 @@ void Node::arm() {
   });
 }
 
+void Node::retime() {
+  process_->woken_at = 0;
+  process_->router_alarm.forget();
+  after(0, [] {});  // settle() sets them again
+}
+
 void Node::watch_router() {
   Process& p = *process_;
-  if (p.ticking || p.router->pending() == 0) return;
-  p.ticking = true;
-  at(when_clock_shows(boot_ms() + router_tick), [this] {
-    process_->ticking = false;
-    process_->router->tick();
-  });
+  p.router_alarm.watch(*this, *p.router);
 }
 
 bool Node::session_ok() const {
@@ -308,8 +343,9 @@ std::string Node::why_outvoted() const {
   if (!outvoted || !still_outvoted()) return "";
   // Said with a heartbeat, believed after a while, heard with some delay; votes are fresh for long.
   const membership::Times& times = scenery_.plan.membership;
-  const Moment patience = (times.disagreement + 4 * times.heartbeat + times.tick + 1000) * ms +
-                          4 * scenery_.plan.bus.most;
+  const Moment patience =
+      (times.disagreement + 4 * times.heartbeat + times.tick + stretched(1000)) * ms +
+      4 * scenery_.plan.bus.most;
   if (world.now() - *outvoted <= patience) return "";
   return "most nodes have written to another Redis primary for " +
          text_of_moment(world.now() - *outvoted) + " ms";
@@ -338,7 +374,8 @@ void Node::crash(bool host_lost) {
   wanted_ = false;
   if (!alive()) return;
   say(host_lost ? "is lost with its host" : "is killed");
-  end(host_lost ? world.dice.between(1, 4) * second : world.dice.between(0, 5) * ms);
+  end(host_lost ? stretched(world.dice.between(1, 4) * second)
+                : stretched(world.dice.between(0, 5) * ms));
 }
 
 void Node::end(Moment linger) {
@@ -366,7 +403,7 @@ void Node::leave() {
   say("is asked to leave");
   wanted_ = false;
   process_->leaving = true;
-  process_->leave_until = boot_ms() + 8000;
+  process_->leave_until = boot_ms() + stretched(8000);
   run([this] {
     caf::anon_send(process_->host->node, actors::LeaveSoon{});
     if (process_->in_view) process_->member->leave();
@@ -470,12 +507,7 @@ void Caller::read_view() {
 }
 
 void Caller::watch_router() {
-  if (ticking_ || !router_ || router_->pending() == 0) return;
-  ticking_ = true;
-  at(when_clock_shows(boot_ms() + router_tick), [this] {
-    ticking_ = false;
-    router_->tick();
-  });
+  if (router_) alarm_.watch(*this, *router_);
 }
 
 void Caller::close() {

@@ -37,6 +37,18 @@ struct Inbox {
   void heard(World& world, const std::string& bytes) const;
 };
 
+/// Wakes a process for the asks of its router.
+class RouterAlarm {
+ public:
+  /// After each happening; the router lives as long as the life of the machine.
+  void watch(Machine& machine, Router& router);
+  void forget() { due_ = 0; }
+
+ private:
+  std::int64_t due_ = 0;  // by the machine's clock; 0: none is set
+  std::uint64_t number_ = 0;
+};
+
 class Node final : public Machine, public NodeEyes {
  public:
   /// `shadow`: as node.shadow; then another process may have the same `node_id`.
@@ -112,7 +124,8 @@ class Node final : public Machine, public NodeEyes {
     std::unique_ptr<Member> member;
     Inbox inbox;
     Incarnation first, self;
-    bool up = false, in_view = false, leaving = false, left = false, ticking = false;
+    bool up = false, in_view = false, leaving = false, left = false;
+    RouterAlarm router_alarm;
     std::int64_t leave_until = 0;
     int leave_stage = 0;
     std::int64_t woken_at = 0;  // alarm of CAF's clock in force
@@ -121,7 +134,9 @@ class Node final : public Machine, public NodeEyes {
   void build();
   void settle() override;
   void run_jobs();
-  bool skip_idle_tick();
+  bool tick_is_next() const;
+  void skip_idle_ticks();
+  void retime() override;
   void arm();
   void leave_step();
   void end(Moment linger);
@@ -159,7 +174,8 @@ class Caller final : public Machine {
   std::unique_ptr<SimCarrier> carrier_;
   std::unique_ptr<Router> router_;
   Inbox inbox_;
-  bool reading_ = false, ticking_ = false;
+  RouterAlarm alarm_;
+  bool reading_ = false;
 };
 
 }  // namespace catga::sim

@@ -12,7 +12,7 @@ namespace {
 
 thread_local Oracle* current = nullptr;
 constexpr std::int64_t clocks_differ = 200;  // ms, a node's idea of cluster time and the world's
-constexpr Moment past_kept = 20 * second;    // no question is open for longer
+constexpr Moment past_kept = stretched(20 * second);  // no question is open for longer
 
 std::string name_of_change(std::int64_t change) {
   const std::int64_t kind = change % numbers_per_change;
@@ -90,6 +90,10 @@ void Oracle::record_written(const Machine* by, ShardId shard, const OwnerRecord&
            text_of(after.owner()));
   }
   const Incarnation old = before.owner();
+  if (after.owner() && after.owner() != old) {
+    Tally& tally = world_.tally;
+    ++(lives.contains(old) && !lives.contains(after.owner()) ? tally.moves : tally.claims);
+  }
   if (!old || lives.contains(old) || old == after.owner()) return;
   // A failover may bring back a member that others saw end. It knows: its audit.
   if (failovers != 0) return;
@@ -396,7 +400,7 @@ std::string Oracle::missing() const {
       continue;
     // Refused for its age alone: while Redis fails over, and for a while after, nobody claims the
     // shards of the dead, and plans shrink the time for which operations are remembered.
-    const std::int64_t claimed_by = last_failover_ / ms + 10'000;
+    const std::int64_t claimed_by = last_failover_ / ms + stretched(10'000);
     if (owed.change % numbers_per_change == told && failovers != 0 &&
         claimed_by - promise->second.at_ms > rules_.retention_ms)
       continue;

@@ -11,7 +11,8 @@ using std::chrono::milliseconds;
 /// Everything that waits, in the ratios of the defaults.
 void set_times(Plan& plan, double scale, Dice& dice) {
   const auto scaled = [scale](std::int64_t value) {
-    return std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(value) * scale));
+    return std::max<std::int64_t>(
+        1, static_cast<std::int64_t>(static_cast<double>(stretched(value)) * scale));
   };
   Config& config = plan.config;
   config.membership.heartbeat = milliseconds(scaled(200));
@@ -42,6 +43,7 @@ void set_times(Plan& plan, double scale, Dice& dice) {
   plan.hold = scaled(250);
   member.reading = member.late + plan.hold - scaled(50);
   member.reading_pause = scaled(2000);
+  member.vote_unsure = scaled(2000);
   member.canary = scaled(100);
   member.canary_late = scaled(200);
   member.canary_dead = scaled(1000);
@@ -58,7 +60,7 @@ void set_times(Plan& plan, double scale, Dice& dice) {
   shard.want = config.membership.settle.count() + scaled(1000);
   shard.cas_first = scaled(100);
   shard.cas_most = scaled(1000);
-  shard.backoff_most = std::min<std::int64_t>(scaled(60'000), 5000);
+  shard.backoff_most = std::min<std::int64_t>(scaled(60'000), stretched(5000));
 
   plan.caller.try_first = scaled(500);
   plan.caller.try_most = scaled(4000);
@@ -75,7 +77,8 @@ void shrink_limits(Plan& plan, Dice& dice) {
   };
   config.entity.mailbox = static_cast<std::uint32_t>(small(2, 1000));
   config.entity.max_active = static_cast<std::uint32_t>(small(1, 500'000));
-  config.entity.idle_timeout = milliseconds(small(50, dice.chance(0.5) ? 1000 : 120'000));
+  config.entity.idle_timeout =
+      milliseconds(stretched(small(50, dice.chance(0.5) ? 1000 : 120'000)));
   config.buffer.shard_messages = static_cast<std::uint32_t>(small(2, 1000));
   config.rebalance.in_flight = static_cast<std::uint32_t>(small(1, 256));
   config.rebalance.batch = static_cast<std::uint32_t>(small(1, 128));
@@ -83,12 +86,12 @@ void shrink_limits(Plan& plan, Dice& dice) {
   plan.redis.batch = static_cast<std::size_t>(small(1, 128));
   plan.redis.pending = static_cast<std::size_t>(small(30, 10'000));
   plan.redis.connections = static_cast<unsigned>(dice.between(1, 2));
-  plan.carrier.gather = dice.chance(0.5) ? 0 : dice.between(10, 2000);
+  plan.carrier.gather = dice.chance(0.5) ? 0 : stretched(dice.between(10, 2000));
   plan.carrier.lane_bytes = static_cast<std::size_t>(small(500, 8 << 20));
   plan.activation.ids_in_memory = static_cast<std::size_t>(small(1, 512));
   plan.activation.id_bytes_per_entity = static_cast<std::size_t>(small(2000, 8 << 20));
   plan.activation.turns_uncommitted = static_cast<std::size_t>(small(1, 256));
-  if (dice.chance(0.2)) plan.activation.retention = dice.between(5'000, 60'000);
+  if (dice.chance(0.2)) plan.activation.retention = stretched(dice.between(5'000, 60'000));
 }
 
 /// What came into the simulator later. About half of the seeds have something of it.
@@ -98,25 +101,26 @@ void add_later(Plan& plan, Dice& dice, Break planted) {
   // A planned life with shadows is as calm as one without; the rest is trouble.
   if (dice.chance(0.4)) plan.shadows = static_cast<unsigned>(dice.between(1, plan.nodes));
   if (plan.calm) return;
-  plan.later_gap = dice.between(500, 4000) * ms;
+  plan.later_gap = stretched(dice.between(500, 4000) * ms);
   if (dice.chance(0.4)) plan.later_faults.push_back(Fault::script_flush);
   if (dice.chance(0.4)) {
     plan.workers = static_cast<unsigned>(dice.between(1, 4));
-    plan.ponder_gap = dice.between(50, 2000) * ms;
+    plan.ponder_gap = stretched(dice.between(50, 2000) * ms);
   }
   if (!dice.chance(0.4) && !two_primaries) return;
   plan.later_faults.push_back(Fault::old_primary);
   if (plan.redis.failovers) return;
   plan.redis.failovers = true;
   plan.redis.wait = dice.chance(0.5);
-  plan.redis.lag = plan.redis.wait ? dice.between(1, 30) * ms : dice.between(1, 1000) * ms;
+  plan.redis.lag =
+      stretched(plan.redis.wait ? dice.between(1, 30) * ms : dice.between(1, 1000) * ms);
 }
 
 Plan early_plan(Dice& dice, Break planted) {
   Plan plan;
   plan.config.cluster.name = "sim";
   plan.config.cluster.shards = static_cast<std::uint32_t>(dice.between(2, 4) * 4);
-  plan.config.ask.timeout = milliseconds(dice.between(1000, 5000));
+  plan.config.ask.timeout = milliseconds(stretched(dice.between(1000, 5000)));
   const std::vector<double> scales{0.2, 0.3, 0.5, 0.5, 1};
   set_times(plan, dice.one_of(scales), dice);
   shrink_limits(plan, dice);
@@ -125,16 +129,16 @@ Plan early_plan(Dice& dice, Break planted) {
   plan.spares = static_cast<unsigned>(dice.between(0, 2));
   plan.clients = static_cast<unsigned>(dice.between(1, 2));
   plan.accounts = static_cast<unsigned>(dice.between(3, 8));
-  plan.ask_gap = dice.between(10, 60) * ms;
-  plan.lasts = dice.between(8, 25) * second;
-  plan.fault_gap = dice.between(300, 3000) * ms;
+  plan.ask_gap = stretched(dice.between(10, 60) * ms);
+  plan.lasts = stretched(dice.between(8, 25) * second);
+  plan.fault_gap = stretched(dice.between(300, 3000) * ms);
   plan.unfair = dice.chance(0.5);
   plan.mixed = (plan.accounts + plan.nodes) % 4 == 0;
   plan.drifting = dice.chance(0.3);
 
-  plan.bus.least = plan.redis.least = dice.between(30, 300);
-  plan.bus.most = dice.between(1, 20) * ms;
-  plan.redis.most = dice.between(1, 20) * ms;
+  plan.bus.least = plan.redis.least = stretched(dice.between(30, 300));
+  plan.bus.most = stretched(dice.between(1, 20) * ms);
+  plan.redis.most = stretched(dice.between(1, 20) * ms);
   plan.bus.false_nobody = dice.chance(0.3) ? 0.3 : 0;
   if (dice.chance(0.15)) {
     plan.bus.duplicate = 0.02;
@@ -145,14 +149,14 @@ Plan early_plan(Dice& dice, Break planted) {
   if (planted == Break::no_drain || planted == Break::forwarded_queue_dropped) plan.calm = true;
   if (plan.calm) {
     plan.bus.duplicate = plan.bus.overtake = plan.bus.false_nobody = 0;
-    plan.bus.most = std::min<Moment>(plan.bus.most, 5 * ms);
-    plan.redis.most = std::min<Moment>(plan.redis.most, 5 * ms);
+    plan.bus.most = std::min<Moment>(plan.bus.most, stretched(5 * ms));
+    plan.redis.most = std::min<Moment>(plan.redis.most, stretched(5 * ms));
     plan.redis.silent_loss = 0;
-    plan.config.ask.timeout = milliseconds(10'000);
+    plan.config.ask.timeout = milliseconds(stretched(10'000));
     plan.drifting = false;
     plan.faults = {Fault::leave, Fault::join};
     if (plan.mixed) plan.faults.push_back(Fault::rolling);
-    plan.fault_gap = dice.between(2, 6) * second;
+    plan.fault_gap = stretched(dice.between(2, 6) * second);
     plan.config.entity.mailbox = plan.config.buffer.shard_messages = 1000;
     plan.config.ask.pending = 10'000;
     plan.redis.pending = 10'000;
@@ -174,12 +178,21 @@ Plan early_plan(Dice& dice, Break planted) {
   if (plan.faults.empty()) plan.faults = {Fault::crash, Fault::join};
   if (plan.mixed) plan.faults.push_back(Fault::rolling);
   // These need a late copy of a commit that was given up meanwhile.
-  if (planted == Break::no_nonce || planted == Break::timer_unchecked) {
+  if (planted == Break::no_nonce || planted == Break::timer_unchecked ||
+      planted == Break::no_version_check) {
     plan.faults = {Fault::redis_drop, Fault::redis_cut, Fault::redis_stall, Fault::disk_full,
                    Fault::memory_full};
-    plan.fault_gap = 200 * ms;
+    plan.fault_gap = stretched(200 * ms);
     plan.redis.silent_loss = 0.05;
-    plan.activation.refused_for = 50;
+    plan.activation.refused_for = stretched(50);
+  }
+  // A node that lives, and is declared dead.
+  if (planted == Break::no_reading_right)
+    plan.faults = {Fault::nats_lost, Fault::cut, Fault::split, Fault::freeze};
+  // Clocks that leap past a short memory.
+  if (planted == Break::ids_uncounted) {
+    plan.faults = {Fault::redis_clock, Fault::redis_clock, Fault::nats_lost, Fault::redis_drop};
+    plan.activation.retention = stretched(dice.between(5'000, 60'000));
   }
   if (planted == Break::bare_epochs || planted == Break::failover_unnoticed) {
     plan.faults = {Fault::crash, Fault::freeze, Fault::leave, Fault::join, Fault::failover};
@@ -189,7 +202,8 @@ Plan early_plan(Dice& dice, Break planted) {
   };
   plan.redis.failovers = has(Fault::failover);
   plan.redis.wait = plan.redis.failovers && dice.chance(0.5);
-  plan.redis.lag = plan.redis.wait ? dice.between(1, 30) * ms : dice.between(1, 1000) * ms;
+  plan.redis.lag =
+      stretched(plan.redis.wait ? dice.between(1, 30) * ms : dice.between(1, 1000) * ms);
   if (planted == Break::answer_before_replica) plan.redis.wait = true;
   return plan;
 }

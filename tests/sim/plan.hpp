@@ -55,20 +55,20 @@ struct Plan {
 
   unsigned nodes = 3, spares = 1, clients = 1;
   unsigned accounts = 6;
-  Moment ask_gap = 20 * ms;    ///< mean, of all callers together
-  Moment lasts = 20 * second;  ///< with faults
-  Moment fault_gap = second;   ///< mean
-  bool calm = false;           ///< shards move as planned, and nothing else happens
-  bool unfair = false;         ///< actors of a node run in any order, not first come first served
-  bool mixed = false;          ///< lives of nodes differ in what their messages say: see Wording
-  bool drifting = false;       ///< clocks of machines run 10 % fast or slow
+  Moment ask_gap = stretched(20 * ms);    ///< mean, of all callers together
+  Moment lasts = stretched(20 * second);  ///< with faults
+  Moment fault_gap = stretched(second);   ///< mean
+  bool calm = false;                      ///< shards move as planned, and nothing else happens
+  bool unfair = false;    ///< actors of a node run in any order, not first come first served
+  bool mixed = false;     ///< lives of nodes differ in what their messages say: see Wording
+  bool drifting = false;  ///< clocks of machines run 10 % fast or slow
   std::vector<Fault> faults;
 
   std::vector<Fault> later_faults;
-  Moment later_gap = 2 * second;  ///< mean
-  unsigned shadows = 0;        ///< nodes with a second process of their name, both as node.shadow
-  unsigned workers = 0;        ///< of each node; 0: handlers take no time
-  Moment ponder_gap = second;  ///< mean, between handlers that hold a worker
+  Moment later_gap = stretched(2 * second);  ///< mean
+  unsigned shadows = 0;  ///< nodes with a second process of their name, both as node.shadow
+  unsigned workers = 0;  ///< of each node; 0: handlers take no time
+  Moment ponder_gap = stretched(second);  ///< mean, between handlers that hold a worker
 
   std::string text() const;
 };

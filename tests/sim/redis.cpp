@@ -52,7 +52,7 @@ void Redis::arrive(std::vector<RequestHandle> trip, Manner manner,
     }
     run_at_ = time_ms();
     if (manner.behind) {
-      answers.push_back(run_behind(request));
+      answers.push_back(run_behind(request, manner.hold_reads));
       continue;
     }
     answers.push_back(request->run(primary_, true));
@@ -77,14 +77,15 @@ bool Redis::has_script(const Manner& manner) {
 }
 
 /// The old primary has no replica any more: WAIT counts none, and the pipeline gives up in the end.
-Happening Redis::run_behind(const RequestHandle& request) {
+Happening Redis::run_behind(const RequestHandle& request, bool hold_reads) {
   runs_behind_ = true;
   Happening answer = request->run(old_, true);
   runs_behind_ = false;
-  if (!manners.wait || !request->waits) return answer;
+  if (!manners.wait || !(request->waits || hold_reads)) return answer;
   return [this, request] {
     world.here->after(manners.command_timeout * ms, [request] {
-      request->refuse({Code::unknown, "written, but too few replicas have acknowledged it"});
+      request->refuse({request->waits ? Code::unknown : Code::unavailable,
+                       "too few replicas have acknowledged it, or what was written before"});
     });
   };
 }
@@ -257,7 +258,10 @@ void Pipe::travel() {
   Redis* redis = &redis_;
   Machine* machine = &machine_;
   const std::uint64_t life = machine_.life();
-  const Manner manner{pass_ == most_passes, behind_};
+  const Manner manner{pass_ == most_passes, behind_, unconfirmed_};
+  const auto waits = [](const RequestHandle& request) { return request->waits; };
+  if (redis_.manners.wait && std::any_of(under_way_.begin(), under_way_.end(), waits))
+    unconfirmed_ = true;
   const auto answer = [this, redis, machine, life, trip, of](std::vector<Happening> answers) {
     if (machine->life() != life || !redis->reachable(*machine)) return;
     machine->at(
@@ -268,26 +272,25 @@ void Pipe::travel() {
         },
         true);
   };
-  world.after(latency(),
-              [redis, machine, life, of, this, trip_requests = under_way_, manner, answer] {
-                const bool gone = machine->life() != life || generation_ != of || !redis->up_ ||
-                                  redis->unreachable_.contains(machine->name);
-                if (!gone) return redis->arrive(trip_requests, manner, answer);
-                // The connection broke while it was on its way: it may have come through, come late, or not.
-                const auto fate = redis->world.dice.below(3);
-                if (fate == 0) return;
-                const Moment wait = fate == 1 ? 0 : redis->world.dice.between(1 * ms, 3 * second);
-                redis->world.after(wait, [redis, trip_requests, manner, id = redis->run_id_] {
-                  if (id == redis->run_id_ && redis->up_)
-                    redis->arrive(trip_requests, manner, [](auto) {});
-                });
-              });
+  world.after(latency(), [redis, machine, life, of, this, trip_requests = under_way_, manner,
+                          answer] {
+    const bool gone = machine->life() != life || generation_ != of || !redis->up_ ||
+                      redis->unreachable_.contains(machine->name);
+    if (!gone) return redis->arrive(trip_requests, manner, answer);
+    // The connection broke while it was on its way: it may have come through, come late, or not.
+    const auto fate = redis->world.dice.below(3);
+    if (fate == 0) return;
+    const Moment wait = fate == 1 ? 0 : redis->world.dice.between(1 * ms, stretched(3 * second));
+    redis->world.after(wait, [redis, trip_requests, manner, id = redis->run_id_] {
+      if (id == redis->run_id_ && redis->up_) redis->arrive(trip_requests, manner, [](auto) {});
+    });
+  });
   machine_.after(redis_.manners.command_timeout * ms, [this, trip, of] {
     if (generation_ == of && trip_ == trip && !under_way_.empty())
       lost({Code::unknown, "Redis does not answer"});
   });
   if (world.dice.chance(redis_.manners.silent_loss)) {
-    machine_.after(world.dice.skewed(0, 4 * ms), [this, trip, of] {
+    machine_.after(world.dice.skewed(0, stretched(4 * ms)), [this, trip, of] {
       if (generation_ == of && trip_ == trip && !under_way_.empty()) lost(lost_under_way);
     });
   }
@@ -295,6 +298,7 @@ void Pipe::travel() {
 
 /// What met NOSCRIPT goes again, in its order, before anything that waits.
 void Pipe::answered(const std::vector<Happening>& answers) {
+  if (!behind_) unconfirmed_ = false;
   std::vector<RequestHandle> again;
   for (std::size_t i = 0; i < answers.size(); ++i) {
     if (!answers[i]) again.push_back(std::move(under_way_[i]));
@@ -524,8 +528,10 @@ struct SimStores::Members final : MemberStore {
     call<Evicted>(
         true,
         [this, target, then = std::move(then)](Result<Evicted> evicted) {
-          if (evicted && evicted->outcome == Evicted::Outcome::evicted)
+          if (evicted && evicted->outcome == Evicted::Outcome::evicted) {
             redis.world.say("redis", "evicts " + text_of(target));
+            ++redis.world.tally.evictions;
+          }
           then(std::move(evicted));
         },
         [=](auto& data, auto done) { data.evict(voter, target, evidence, hold, done); });
@@ -571,7 +577,9 @@ struct SimStores::State final : StateStore {
           Load wanted = load;
           if (redis.planted == Break::bare_epochs)
             wanted.token = same_epoch(data, load.shard, load.token);
-          return take<Loaded>([&](auto done) { data.state().load(wanted, done); });
+          Result<Loaded> loaded = take<Loaded>([&](auto done) { data.state().load(wanted, done); });
+          if (loaded && redis.planted == Break::ids_uncounted) loaded->stored = SIZE_MAX;
+          return loaded;
         }));
   }
 

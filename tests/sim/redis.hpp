@@ -44,8 +44,9 @@ using RequestHandle = std::shared_ptr<Request>;
 
 /// How a trip of requests travels.
 struct Manner {
-  bool by_text = false;  ///< whole scripts, not their names: no NOSCRIPT
-  bool behind = false;   ///< to the primary that was deposed and does not know
+  bool by_text = false;     ///< whole scripts, not their names: no NOSCRIPT
+  bool behind = false;      ///< to the primary that was deposed and does not know
+  bool hold_reads = false;  ///< an earlier write of this pipeline waits for replicas
 };
 
 class Pipe;
@@ -109,7 +110,7 @@ class Redis final : public StoreEyes {
   void arrive(std::vector<RequestHandle> trip, Manner manner,
               std::function<void(std::vector<Happening>)> answer);
   bool has_script(const Manner& manner);
-  Happening run_behind(const RequestHandle& request);
+  Happening run_behind(const RequestHandle& request, bool hold_reads);
   void promote();
   void keep_for_replica(const RequestHandle& request);
   void replicate();
@@ -176,8 +177,9 @@ class Pipe {
   std::int64_t lost_at_ = 0;
   std::uint64_t generation_ = 0;  // of the connection
   std::uint64_t trip_ = 0;
-  int pass_ = 1;         // of this trip
-  bool behind_ = false;  // connected to the old primary
+  int pass_ = 1;              // of this trip
+  bool behind_ = false;       // connected to the old primary
+  bool unconfirmed_ = false;  // as in the pipeline
 };
 
 /// The stores of one process: what RedisStores is to a node.

@@ -107,6 +107,7 @@ void Workers::wait_here(Moment wait) {
   if (killing_) throw Killed{};  // what waited behind a killed handler runs for a moment
   Worker& worker = *running_;
   held_.push_back(&worker);
+  ++machine_.world.tally.held;
   machine_.after(wait, [this, one = &worker] {
     std::erase(held_, one);
     go_on(*one);

@@ -103,6 +103,7 @@ Machine::Machine(World& in, std::string called)
 
 std::int64_t Machine::boot_us() const {
   if (clock_stopped_) return base_us_;
+  if (rate_ == 1) return base_us_ + (world.now() - since_);
   return base_us_ +
          static_cast<std::int64_t>(std::floor(rate_ * static_cast<double>(world.now() - since_)));
 }
@@ -116,6 +117,7 @@ void Machine::set_clock_rate(double rate) {
   base_us_ = boot_us();
   since_ = world.now();
   rate_ = rate;
+  if (alive_) retime();
 }
 
 void Machine::happen(World::Coming& coming) {

@@ -19,6 +19,11 @@ namespace catga::sim {
 /// Microseconds since the run began.
 using Moment = std::int64_t;
 constexpr Moment ms = 1000, second = 1000 * ms;
+/// What plans, faults, load and networks take, in the time they are written down in. So much longer
+/// it takes in a run: what happens stays the same, and lies further apart. Timers are then near those
+/// of production instead of a half of them in the mean, and a second of a cluster holds less than
+/// half of what it would.
+constexpr std::int64_t stretched(std::int64_t wait) { return wait * 5 / 2; }
 /// Redis' clock when a run begins, ms since 1970.
 constexpr std::int64_t epoch_ms = 1'700'000'000'000;
 
@@ -46,6 +51,19 @@ class Dice {
 
  private:
   std::uint64_t state_;
+};
+
+/// What a run was made of: for `--stats`, so that plans can be compared.
+struct Tally {
+  std::uint64_t asks = 0;      ///< of the load, without repeats
+  std::uint64_t faults = 0;    ///< planned leaves and joins included
+  std::uint64_t moves = 0;     ///< shards given by their owner to another node
+  std::uint64_t claims = 0;    ///< shards taken that nobody, or nobody any more, had
+  std::uint64_t starts = 0;    ///< of processes
+  std::uint64_t sessions = 0;  ///< that were lost
+  std::uint64_t evictions = 0;
+  std::uint64_t views = 0;  ///< adopted, by each node
+  std::uint64_t held = 0;   ///< workers, by handlers that stand still
 };
 
 class Machine;
@@ -81,6 +99,7 @@ class World {
   std::vector<std::string> lines;
   std::uint64_t digest = 14695981039346656037ULL;
   std::uint64_t happenings = 0;
+  Tally tally;
 
   // ---- the first thing that must not be ----
   void fail(std::string what);
@@ -174,6 +193,8 @@ class Machine {
   }
   /// After each happening: what it set in motion inside.
   virtual void settle() {}
+  /// The clock runs at another rate: alarms for later are set for the wrong moment.
+  virtual void retime() {}
 
  private:
   friend class World;
