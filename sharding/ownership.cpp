@@ -203,7 +203,6 @@ class Step {
     if (!free) return act(SendRefuse{event.from, event.move, "busy"});
     if (!around_.may_own) return act(SendRefuse{event.from, event.move, why_not_ours()});
     if (around_.target != around_.self) return act(SendRefuse{event.from, event.move, "view"});
-    if (!event.room) return act(SendRefuse{event.from, event.move, "full"});
     enter(ShardState::incoming);
     shard_.entered = now_;
     shard_.peer = event.from;

@@ -113,7 +113,6 @@ struct Hydrated {
 struct Offered {
   Incarnation from;
   std::uint64_t move = 0;
-  bool room = true;
 };
 struct MoveGranted {
   std::uint64_t move = 0;

@@ -96,6 +96,10 @@ void NodeActor::view_adopted(const ViewNews& news) {
   rebalance_.adopted(!change.joined.empty(), situation_.leaving, boot_ms());
   say_what_changed(before ? *before->view : none, *news.view, news.self);
   host_.names.learn(*news.view);
+  {
+    const std::lock_guard guard(host_.intake_lock);
+    for (const Member& member : change.ended) host_.intake.ended(member.incarnation);
+  }
   situation_changed();
   host_.router.adopt(
       standing,
@@ -302,6 +306,7 @@ void NodeActor::shard_down(const caf::down_msg& down) {
                     "the actor of shard " + std::to_string(shard) + " ended and is started again",
                     {{"error", to_string(down.reason)}});
     rebalance_.over(ShardId{shard});
+    host_.has_arrived(ShardId{shard});
     shards_[shard] = spawn<ShardActor, caf::monitored>(std::ref(host_), ShardId{shard});
     host_.doors[shard]->lead_to(shards_[shard]);
     send(shards_[shard], Adopt{current_});

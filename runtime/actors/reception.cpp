@@ -29,6 +29,18 @@ void Reception::record(Incarnation sender, const wire::Record& record) {
   std::visit([this, sender](const auto& what) { take(sender, what); }, record);
 }
 
+void Host::has_arrived(ShardId shard_id) {
+  std::vector<Intake::Offer> next;
+  {
+    const std::lock_guard guard(intake_lock);
+    next = intake.over(shard_id, boot_ms());
+  }
+  for (const Intake::Offer& offer : next) {
+    caf::anon_send(shard(offer.shard),
+                   Happened{std::make_shared<ShardEvent>(Offered{offer.from, offer.move})});
+  }
+}
+
 void Reception::happen(ShardId shard, ShardEvent event) {
   const caf::actor actor = host_.shard(shard);
   if (actor) caf::anon_send(actor, Happened{std::make_shared<ShardEvent>(std::move(event))});
@@ -39,8 +51,9 @@ void Reception::take(Incarnation, const wire::Owns& owns) {
 }
 void Reception::take(Incarnation, const wire::Want& want) { happen(want.shard, WantReceived{}); }
 void Reception::take(Incarnation sender, const wire::Offer& offer) {
-  const bool room = host_.incoming.load() < host_.config.rebalance.in_flight;
-  happen(offer.shard, Offered{sender, offer.move, room});
+  if (offer.shard.value >= host_.config.cluster.shards) return;
+  if (host_.may_arrive({offer.shard, sender, offer.move, boot_ms()}))
+    happen(offer.shard, Offered{sender, offer.move});
 }
 void Reception::take(Incarnation sender, const wire::Ready& ready) {
   happen(ready.shard, Readied{sender, ready.move});
@@ -49,6 +62,10 @@ void Reception::take(Incarnation sender, const wire::Refuse& refuse) {
   happen(refuse.shard, Refused{sender, refuse.move});
 }
 void Reception::take(Incarnation sender, const wire::Abort& abort) {
+  {
+    const std::lock_guard guard(host_.intake_lock);
+    host_.intake.withdrawn(abort.shard);
+  }
   happen(abort.shard, Aborted{sender, abort.move});
 }
 

@@ -91,6 +91,9 @@ caf::behavior ShardActor::make_behavior() {
         const bool answered = read != nullptr && read->record.ok();
         apply(*message.event);
         if (number != 0) looked_up(number, answered);
+        const bool refused =
+            std::holds_alternative<Offered>(*message.event) && shard_.state != ShardState::incoming;
+        if (refused) host_.has_arrived(shard_.id);
       },
       [this](Adopt& message) { adopt(message); },
       [this](HandoverArrived& message) { handover_arrived(message); },
@@ -250,7 +253,9 @@ void ShardActor::count_state() {
   };
   count(shard_.holds(), counted_held_, host_.held);
   count(shard_.state == ShardState::owned, counted_serving_, host_.serving);
+  const bool arriving = counted_incoming_;
   count(shard_.state == ShardState::incoming, counted_incoming_, host_.incoming);
+  if (arriving && !counted_incoming_) host_.has_arrived(shard_.id);
 }
 
 void ShardActor::act(const AskCas& action) {

@@ -11,10 +11,12 @@
 #include "catga/runtime/standing.hpp"
 #include "catga/runtime/telemetry/log.hpp"
 #include "catga/sharding/ownership.hpp"
+#include "catga/sharding/rebalance.hpp"
 
 #include <caf/actor.hpp>
 #include <caf/fwd.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -46,6 +48,9 @@ class NodeNames {
   mutable std::mutex lock_;
   std::unordered_map<Incarnation, std::string> names_;
 };
+
+/// Shards on their way to one node: few enough for a short pause of each, enough to fill the trips.
+inline constexpr std::uint32_t arriving_most = 96;
 
 struct Host {
   const Config& config;
@@ -82,6 +87,15 @@ struct Host {
   }
 
   NodeNames names;
+  /// An offer has come; true: it goes to its shard now. Any thread.
+  bool may_arrive(const Intake::Offer& offer) {
+    const std::lock_guard guard(intake_lock);
+    return intake.offered(offer);
+  }
+  /// The shard is not on its way any more: others may come. Any thread.
+  void has_arrived(ShardId shard);
+  std::mutex intake_lock{};
+  Intake intake{std::min(config.rebalance.in_flight, arriving_most), times.ready};
   std::atomic<std::uint32_t> incoming{0};        ///< shards on their way in
   std::atomic<std::uint32_t> held{0};            ///< shards owned or claimed, in any state
   std::atomic<std::uint32_t> serving{0};         ///< shards in OWNED, their queues running

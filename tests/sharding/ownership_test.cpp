@@ -153,7 +153,7 @@ class Bench {
   void incoming_from_ann(std::uint64_t move = 3) {
     feed(ViewAdopted{});
     finds(record_of(ann, 9));
-    feed(Offered{ann, move, true});
+    feed(Offered{ann, move});
     REQUIRE(shard.state == ShardState::incoming);
   }
   void suspend() {
@@ -340,7 +340,7 @@ TEST_CASE("an offer of a shard that the ring gives me is accepted from NONE and 
     bench.around.target = me;
     bench.feed(ViewAdopted{});
   }
-  bench.feed(Offered{ann, 3, true});
+  bench.feed(Offered{ann, 3});
   CHECK(bench.shard.state == ShardState::incoming);
   CHECK(bench.the<SendReady>().to == ann);
   CHECK(bench.the<SendReady>().move == 3);
@@ -350,14 +350,9 @@ TEST_CASE("an offer of a shard that the ring gives me is accepted from NONE and 
 TEST_CASE("an offer is refused with the reason") {
   Bench bench;
   std::string reason;
-  bool room = true;
   SUBCASE("the ring gives it to another") {
     bench.around.target = bob;
     reason = "view";
-  }
-  SUBCASE("no room") {
-    room = false;
-    reason = "full";
   }
   SUBCASE("not up") {
     bench.around.may_own = false;
@@ -373,7 +368,7 @@ TEST_CASE("an offer is refused with the reason") {
     reason = "session";
   }
   bench.feed(ViewAdopted{});
-  bench.feed(Offered{ann, 3, room});
+  bench.feed(Offered{ann, 3});
   CHECK(bench.the<SendRefuse>().to == ann);
   CHECK(bench.the<SendRefuse>().move == 3);
   CHECK(bench.the<SendRefuse>().reason == reason);
@@ -591,7 +586,7 @@ TEST_CASE("INCOMING keeps waiting when the record cannot be read") {
 TEST_CASE("a repeated offer of the same giver is answered again") {
   Bench bench;
   bench.incoming_from_ann(3);
-  bench.feed(Offered{ann, 4, true});
+  bench.feed(Offered{ann, 4});
   CHECK(bench.the<SendReady>().move == 4);
   CHECK(bench.shard.state == ShardState::incoming);
 }
@@ -783,7 +778,8 @@ TEST_CASE("the session deadline pauses an owner, and aborts a move that is drain
 // ---- DRAINING
 // --------------------------------------------------------------------------------------------
 
-TEST_CASE("after a changed primary an owner drops its memory and takes the shard under a new token") {
+TEST_CASE(
+    "after a changed primary an owner drops its memory and takes the shard under a new token") {
   for (const bool draining : {false, true}) {
     Bench bench;
     const OwnerToken token = bench.own();
@@ -821,7 +817,8 @@ TEST_CASE("a read of the record that began before the primary changed decides no
   CHECK(bench.did<AskCas>());
 }
 
-TEST_CASE("a transfer that a changed primary undid is found by reading the record, and taken back") {
+TEST_CASE(
+    "a transfer that a changed primary undid is found by reading the record, and taken back") {
   Bench bench;
   bench.forward_to_bob();
   bench.feed(PrimaryChanged{});
@@ -1944,9 +1941,7 @@ class Model {
     node(i).granted = false;
     if (ended.moved) ++moves;
   }
-  void act(int i, const SendOffer& offer) {
-    tell(i, offer.to, Offered{node(i).self, offer.move, below(20) != 0});
-  }
+  void act(int i, const SendOffer& offer) { tell(i, offer.to, Offered{node(i).self, offer.move}); }
   void act(int i, const SendReady& ready) { tell(i, ready.to, Readied{node(i).self, ready.move}); }
   void act(int i, const SendRefuse& refuse) {
     tell(i, refuse.to, Refused{node(i).self, refuse.move});
@@ -2144,7 +2139,9 @@ TEST_CASE("after failovers that lost writes of the record the shard still comes 
   run_models(1'000'000, 500, true);
 }
 
-TEST_CASE("a node that never heard of a shard's owner does not count that time against the owner's successor") {
+TEST_CASE(
+    "a node that never heard of a shard's owner does not count that time against the owner's "
+    "successor") {
   // It joins, knows no owner yet, and 2.9 s later the owner ends: the second in line still waits its 3 s.
   MembershipView view;
   view.version = ViewVersion{2};

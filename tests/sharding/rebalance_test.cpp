@@ -53,3 +53,61 @@ TEST_CASE("a shard that is moving is not counted twice when it asks again") {
   rebalance.over(ShardId{1});
   CHECK(rebalance.pending() == 0);
 }
+
+namespace {
+constexpr Incarnation ann{0, 1}, bob{0, 2};
+constexpr Intake::Offer offer_of(std::uint32_t shard, Incarnation from, std::uint64_t move,
+                                 std::int64_t since = 0) {
+  return {ShardId{shard}, from, move, since};
+}
+std::vector<std::uint32_t> shards_of(const std::vector<Intake::Offer>& offers) {
+  std::vector<std::uint32_t> shards;
+  for (const Intake::Offer& offer : offers) shards.push_back(offer.shard.value);
+  return shards;
+}
+}  // namespace
+
+TEST_CASE(
+    "a node takes up so many offers at once, and the others in the order in which they came") {
+  Intake intake(2, 500);
+  CHECK(intake.offered(offer_of(1, ann, 1)));
+  CHECK(intake.offered(offer_of(9, bob, 1)));
+  CHECK_FALSE(intake.offered(offer_of(7, ann, 2)));
+  CHECK_FALSE(intake.offered(offer_of(5, bob, 2)));
+  CHECK(intake.offered(offer_of(1, ann, 3)));  // repeated: it has its place
+  CHECK(shards_of(intake.over(ShardId{9}, 10)) == std::vector<std::uint32_t>{7});
+  CHECK(intake.over(ShardId{9}, 10).empty());  // said twice: no second place is free
+  CHECK(shards_of(intake.over(ShardId{1}, 10)) == std::vector<std::uint32_t>{5});
+  CHECK(intake.over(ShardId{5}, 10).empty());
+  CHECK(intake.over(ShardId{7}, 10).empty());
+  CHECK(intake.arriving() == 0);
+}
+
+TEST_CASE(
+    "an offer that waits is forgotten when its owner takes it back, ends, or has waited enough") {
+  Intake intake(1, 500);
+  CHECK(intake.offered(offer_of(1, ann, 1)));
+  CHECK_FALSE(intake.offered(offer_of(2, ann, 2, 0)));
+  SUBCASE("taken back") { intake.withdrawn(ShardId{2}); }
+  SUBCASE("its owner has ended") { intake.ended(ann); }
+  SUBCASE("it has waited for too long") {
+    CHECK_FALSE(intake.offered(offer_of(3, bob, 1, 100)));
+    CHECK(shards_of(intake.over(ShardId{1}, 500)) == std::vector<std::uint32_t>{3});
+    return;
+  }
+  CHECK_FALSE(intake.offered(offer_of(3, bob, 1, 100)));
+  CHECK(shards_of(intake.over(ShardId{1}, 200)) == std::vector<std::uint32_t>{3});
+  CHECK(intake.waiting() == 0);
+}
+
+TEST_CASE("of two offers of one shard that wait only the newer one counts") {
+  Intake intake(1, 500);
+  CHECK(intake.offered(offer_of(1, ann, 1)));
+  CHECK_FALSE(intake.offered(offer_of(2, ann, 2)));
+  CHECK_FALSE(intake.offered(offer_of(2, bob, 7)));
+  const std::vector<Intake::Offer> next = intake.over(ShardId{1}, 1);
+  REQUIRE(next.size() == 1);
+  CHECK(next.front().from == bob);
+  CHECK(next.front().move == 7);
+  CHECK(intake.over(ShardId{2}, 1).empty());
+}
