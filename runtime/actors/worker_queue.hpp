@@ -11,6 +11,7 @@
 // for the node's clock at most (20 ms): the clock comes from outside and wakes another worker.
 #pragma once
 #include "catga/runtime/admission.hpp"
+#include "catga/runtime/late_wake.hpp"
 
 #include <caf/actor_system.hpp>
 #include <caf/policy/unprofiled.hpp>
@@ -71,6 +72,11 @@ class WorkerQueue : public caf::policy::unprofiled {
     coordinator_data& shared = d(self->parent());
     works_for = &shared;
     std::unique_lock guard(shared.lock);
+    if (shared.jobs.empty()) {
+      guard.unlock();
+      LateWake::between_jobs(false);
+      guard.lock();
+    }
     if (shared.jobs.empty()) {  // whoever is about to enqueue may do so before we go to sleep
       guard.unlock();
       std::this_thread::yield();
@@ -88,6 +94,7 @@ class WorkerQueue : public caf::policy::unprofiled {
     const bool wake = !shared.jobs.empty() && wakes_another(shared);
     guard.unlock();
     if (wake) shared.work.notify_one();
+    LateWake::between_jobs(job->subtype() == caf::resumable::scheduled_actor);
     return job;
   }
 

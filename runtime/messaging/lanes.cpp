@@ -1,5 +1,6 @@
 #include "catga/runtime/messaging/lanes.hpp"
 
+#include "catga/runtime/late_wake.hpp"
 #include "catga/runtime/messaging/nats.hpp"
 #include "catga/runtime/standing.hpp"
 
@@ -105,7 +106,7 @@ Status Lanes::push(Incarnation to, const wire::Record& record, std::uint64_t ask
     }
     wake = append(lane, record, ask);
   }
-  if (wake) wake_.notify_one();
+  if (wake) LateWake::notify(wake_);
   return Done{};
 }
 
@@ -116,7 +117,7 @@ void Lanes::announce(const wire::Owns& owns) {
     if (stopping_) return;
     wake = append(route_lane_, owns, 0);
   }
-  if (wake) wake_.notify_one();
+  if (wake) LateWake::notify(wake_);
 }
 
 void Lanes::send_all() {
