@@ -78,7 +78,10 @@ Status insist(Log& log, const std::string& what, std::chrono::milliseconds patie
   std::int64_t said = 0;
   for (;;) {
     const Status tried = attempt();
-    if (tried.ok() || tried.error().code != Code::unavailable) return tried;
+    // A server that is slow to answer is not there yet, like one that cannot be reached.
+    const bool absent = !tried.ok() && (tried.error().code == Code::unavailable ||
+                                        tried.error().code == Code::timeout);
+    if (!absent) return tried;
     const std::int64_t now = boot_ms();
     if (stopping) return Error{Code::unavailable, "stopped while waiting for " + what};
     if (now - began >= patience.count()) {

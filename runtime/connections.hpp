@@ -37,7 +37,7 @@ class FrontDoor final : public Messenger {
 /// Redis settings of a config. Errors: malformed, when the URL cannot be read.
 Result<RedisOptions> redis_options(const Config& config);
 
-/// Tries `attempt` until it works, fails for good (any code but unavailable), `patience` is over, or `stopping` is set.
+/// Tries `attempt` until it works, fails for good (any code but unavailable and timeout), `patience` is over, or `stopping` is set.
 /// Says in the log what it waits for, once and then every 10 s.
 Status insist(Log& log, const std::string& what, std::chrono::milliseconds patience,
               const std::atomic<bool>& stopping, const std::function<Status()>& attempt);
