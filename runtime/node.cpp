@@ -32,6 +32,8 @@ namespace {
 constexpr std::chrono::milliseconds serve_patience{
     10'000};                                  // readiness never waits longer for shards of others
 constexpr std::chrono::milliseconds poll{5};  // while starting and stopping, nothing hot
+constexpr std::chrono::milliseconds poll_slowly{
+    50};  // once it takes long, as of many nodes at once
 constexpr int exit_unreachable = 69, exit_unfinished = 75, exit_wrong = 78;
 
 std::int64_t wall_ms() {
@@ -328,8 +330,9 @@ struct Node::Private {
   }
 
   void wait_until_serving() {
-    const std::int64_t until = boot_ms() + serve_patience.count();
-    while (!stopping && boot_ms() < until && !serving_all()) std::this_thread::sleep_for(poll);
+    const std::int64_t began = boot_ms(), until = began + serve_patience.count();
+    while (!stopping && boot_ms() < until && !serving_all())
+      std::this_thread::sleep_for(boot_ms() - began < 200 ? poll : poll_slowly);
   }
 
   // ---- stopping ----

@@ -17,6 +17,18 @@
 
 namespace catga {
 
+/// Whether the newer view `after` only adds members or lets some become UP, others than `self`: what
+/// shards need not hear at once. Not so if somebody gives shards away or has ended.
+inline bool only_joins(const MembershipView& before, const MembershipView& after,
+                       Incarnation self) {
+  if (after.version <= before.version) return false;
+  const ViewChange change = changes(before, after);
+  const Member* was = before.find(self);
+  const Member* is = after.find(self);
+  const bool about_self = (was == nullptr) != (is == nullptr) || (is != nullptr && *is != *was);
+  return !about_self && change.leaving.empty() && change.ended.empty();
+}
+
 struct RebalanceTimes {
   std::int64_t settle = 1000, settle_most = 5000;
   std::uint32_t in_flight = 256;

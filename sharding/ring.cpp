@@ -129,8 +129,24 @@ std::vector<Incarnation> Placement::preference(ShardId shard) const {
 }
 
 std::uint32_t Placement::rank(ShardId shard, Incarnation node) const {
-  const std::vector<Incarnation> order = preference(shard);
-  return static_cast<std::uint32_t>(std::ranges::find(order, node) - order.begin());
+  assert(nodes_.empty() || shard.value < shards_);
+  const auto found = std::ranges::find(nodes_, node, &Member::incarnation);
+  if (found == nodes_.end()) return static_cast<std::uint32_t>(nodes_.size());
+  const auto wanted = static_cast<std::uint32_t>(found - nodes_.begin());
+  if (wanted == targets_[shard.value]) return 0;
+  // As in preference(), but only as far as the node, and every shard asks after every view.
+  std::uint32_t rank = 1;
+  std::vector<bool> met(nodes_.size(), false);
+  met[targets_[shard.value]] = true;
+  for (std::size_t at = start_of(points_, shard.value);;
+       at = at + 1 < points_.size() ? at + 1 : 0) {
+    const std::uint32_t passed = points_[at].node;
+    if (passed == wanted) return rank;
+    if (!met[passed]) {
+      met[passed] = true;
+      ++rank;
+    }
+  }
 }
 
 }  // namespace catga

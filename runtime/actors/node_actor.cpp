@@ -12,6 +12,8 @@ namespace catga::actors {
 namespace {
 constexpr std::int64_t first_claims_wait_ms = 10'000;  // for cluster.min_members, at the longest
 constexpr std::int64_t first_right_ms = 5'000;         // T_first, right of the old owner
+constexpr std::int64_t joins_wait_ms = 5;              // per member, see waiting_view_
+constexpr std::int64_t joins_wait_most_ms = 500;
 }  // namespace
 
 NodeActor::NodeActor(caf::actor_config& config, Host& host)
@@ -31,7 +33,7 @@ caf::behavior NodeActor::make_behavior() {
   }
   delayed_send(this, tick_every, NodeTick{});
   return {
-      [this](const ViewNews& news) { view_adopted(news); },
+      [this](const ViewNews& news) { view_came(news); },
       [this](const SessionNews& news) { session_changed(news); },
       [this](const LinkNews& news) {
         if (news.nats == nats_) return;
@@ -79,6 +81,20 @@ void NodeActor::tell_shards(ShardEvent event) {
   const auto shared =
       std::make_shared<ShardEvent>(std::move(event));  // read only: all may look at one
   for (const caf::actor& shard : shards_) send(shard, Happened{shared});
+}
+
+void NodeActor::view_came(const ViewNews& news) {
+  const std::int64_t now = boot_ms();
+  const bool soon_after = situation_.standing != nullptr && now < next_view_at_;
+  if (soon_after && only_joins(*situation_.standing->view, *news.view, situation_.self) &&
+      news.self == situation_.self) {
+    waiting_view_ = news;  // and not the one that waited before: it is older
+    return;
+  }
+  waiting_view_.reset();
+  const auto members = static_cast<std::int64_t>(news.view->members.size());
+  next_view_at_ = now + std::min(members * joins_wait_ms, joins_wait_most_ms);
+  view_adopted(news);
 }
 
 void NodeActor::view_adopted(const ViewNews& news) {
@@ -209,6 +225,7 @@ void NodeActor::session_changed(const SessionNews& news) {
   if (situation_.only_former) hold_claims();  // counted from when it is back
   situation_changed();
   session_ok_ = host_.standing.session_ok();
+  had_session_ |= session_ok_;
   if (session_ok_) tell_shards(SessionResumed{});
 }
 
@@ -221,7 +238,9 @@ void NodeActor::tick() {
           Severity::warn, "membership", "",
           "Redis has not renewed this node's session in time: its shards are suspended");
     }
-    hold_claims();
+    // The first session follows no other: the tick may see it before its news come.
+    if (had_session_) hold_claims();
+    had_session_ = true;
     situation_changed();
     if (ok)
       tell_shards(SessionResumed{});
@@ -229,6 +248,10 @@ void NodeActor::tick() {
       tell_shards(SessionEnded{});
   }
   const std::int64_t now = boot_ms();
+  if (waiting_view_ && now >= next_view_at_) {
+    const ViewNews waited = *waiting_view_;
+    view_came(waited);
+  }
   if (situation_.only_former && now >= only_former_until_) {
     situation_.only_former = false;
     situation_changed();
@@ -274,6 +297,7 @@ std::int64_t NodeActor::next_tick() const {
   if (rebalance_.pending() != 0 || plan_said_at_ != 0) return 0;
   std::int64_t next = std::numeric_limits<std::int64_t>::max();
   if (session_ok_) next = std::min(next, host_.standing.session_deadline_ms.load());
+  if (waiting_view_) next = std::min(next, next_view_at_);
   if (situation_.only_former) next = std::min(next, only_former_until_);
   if (!situation_.claims_allowed) next = std::min(next, started_at_ + first_claims_wait_ms);
   return next;

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace catga::actors {
@@ -25,6 +26,7 @@ class NodeActor final : public caf::event_based_actor {
   std::int64_t next_tick() const;
 
  private:
+  void view_came(const ViewNews& news);
   void view_adopted(const ViewNews& news);
   void say_what_changed(const MembershipView& before, const MembershipView& after,
                         Incarnation self);
@@ -42,7 +44,12 @@ class NodeActor final : public caf::event_based_actor {
   Situation situation_;
   std::shared_ptr<const Situation> current_;
   Rebalance rebalance_;
+  /// Each view costs a ring and a message to every shard; while a hundred nodes start, each of them
+  /// hears two hundred views. So one that only adds members waits a little for the next.
+  std::optional<ViewNews> waiting_view_;
+  std::int64_t next_view_at_ = 0;
   bool session_ok_ = false;
+  bool had_session_ = false;  ///< in this process; from then on Redis may be away and come back
   std::int64_t only_former_until_ = 0;
   bool nats_ = true;
   std::int64_t nats_lost_at_ = 0;

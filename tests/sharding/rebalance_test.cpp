@@ -111,3 +111,39 @@ TEST_CASE("of two offers of one shard that wait only the newer one counts") {
   CHECK(next.front().move == 7);
   CHECK(intake.over(ShardId{2}, 1).empty());
 }
+
+namespace {
+Member member(Incarnation incarnation, MemberState state) {
+  Member one;
+  one.incarnation = incarnation;
+  one.state = state;
+  one.name = text_of(incarnation);
+  return one;
+}
+}  // namespace
+
+TEST_CASE("shards may hear a little later of joins of others, and of nothing else") {
+  const Incarnation self{0, 7};
+  const MembershipView before{ViewVersion{5},
+                              {member(ann, MemberState::warm), member(self, MemberState::up)}};
+  MembershipView after = before;
+  after.version = ViewVersion{6};
+  SUBCASE("one that waited to become UP, and a new one") {
+    after.members[0].state = MemberState::up;
+    after.members.push_back(member({0, 9}, MemberState::warm));
+    CHECK(only_joins(before, after, self));
+    after.version = ViewVersion{4};  // a table that Redis has set back
+    CHECK_FALSE(only_joins(before, after, self));
+    return;
+  }
+  SUBCASE("the node itself becomes UP") {
+    MembershipView warm = before;
+    warm.members[1].state = MemberState::warm;
+    CHECK_FALSE(only_joins(warm, after, self));
+    return;
+  }
+  SUBCASE("somebody leaves") { after.members[0].state = MemberState::leaving; }
+  SUBCASE("somebody has ended") { after.members.erase(after.members.begin()); }
+  SUBCASE("the node itself has ended") { after.members.pop_back(); }
+  CHECK_FALSE(only_joins(before, after, self));
+}
