@@ -1,6 +1,7 @@
 #include "catga/runtime/actors/entity_actor.hpp"
 
 #include "catga/entities/operation.hpp"
+#include "catga/runtime/late_wake.hpp"
 #include "catga/runtime/outbox_entry.hpp"
 
 #include <caf/abstract_actor.hpp>
@@ -288,6 +289,8 @@ void EntityActor::troubled(const Error& error) {
 }
 
 void EntityActor::turn_begins(const std::string& message) {
+  if (LateWake::due())
+    LateWake::between_jobs(false);  // answers of earlier turns do not wait for this one
   host_.watch.begins(this, entity(), message, now_);
 }
 

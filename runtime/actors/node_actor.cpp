@@ -99,7 +99,8 @@ void NodeActor::view_came(const ViewNews& news) {
 
 void NodeActor::view_adopted(const ViewNews& news) {
   const std::shared_ptr<const Standing> before = situation_.standing;
-  if (before && news.view->version == before->view->version && news.self == situation_.self) return;
+  // Compared as a whole: two Redis histories may have two tables of one version.
+  if (before && *news.view == *before->view && news.self == situation_.self) return;
   auto standing = std::make_shared<Standing>();
   standing->view = news.view;
   standing->placement = Placement(*news.view, host_.config.cluster.shards);
