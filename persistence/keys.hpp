@@ -21,7 +21,10 @@
 //   {c:s}:l:…            list    log of an event-sourced entity
 //   {c:s}:ob             stream  outbox, field b. Trimmed when delivered
 //   {c:s}:tm, tp         zset, hash   timers: member -> due time in ms; member -> message
-//   {c:s}:src            hash    saga shard -> epoch
+//   {c:s}:src            hash    saga shard -> epoch: older steps are refused. Stays, one field per shard
+//   {c:s}:sg:<type>/<id> hash    header of a saga. TTL after its end
+//   {c:s}:sj:<type>/<id> list    its journal, entry 0 is the input. TTL after its end
+//   {c:s}:sa, sp, sf     zset    <type>/<id> -> last change (active), since (parked), when (ended)
 #pragma once
 #include "catga/sharding/ids.hpp"
 
@@ -66,6 +69,11 @@ class ShardKeys {
   std::string timers() const { return tag_ + "tm"; }
   std::string timer_messages() const { return tag_ + "tp"; }
   std::string sources() const { return tag_ + "src"; }
+  std::string saga_header(const EntityId& saga) const { return of("sg:", saga); }
+  std::string saga_journal(const EntityId& saga) const { return of("sj:", saga); }
+  std::string active_sagas() const { return tag_ + "sa"; }
+  std::string parked_sagas() const { return tag_ + "sp"; }
+  std::string ended_sagas() const { return tag_ + "sf"; }
 
  private:
   std::string of(std::string_view what, const EntityId& entity) const {

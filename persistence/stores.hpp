@@ -42,7 +42,7 @@ struct Exchange {
 };
 
 /// `done`: this request (this nonce) wrote the record, now or at an earlier copy, and it still stands.
-/// `quiet`: and the shard's outbox and timers are empty, so that a new owner need not read them.
+/// `quiet`: and the shard has no outbox entries, timers, active sagas or sources, so that a new owner need not read them.
 struct Exchanged {
   bool done = false;
   OwnerRecord record;  ///< as it is now
@@ -232,6 +232,8 @@ class StateStore {
   virtual Waiting waiting() const { return {}; }
 };
 
+class SagaStore;  // saga_store.hpp
+
 /// All stores of one cluster.
 class Stores {
  public:
@@ -239,6 +241,7 @@ class Stores {
   virtual OwnerStore& owners() = 0;
   virtual MemberStore& members() = 0;
   virtual StateStore& state() = 0;
+  virtual SagaStore& sagas() = 0;
 };
 
 }  // namespace catga

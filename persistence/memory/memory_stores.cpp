@@ -2,6 +2,8 @@
 // key any more) is said where it matters.
 #include "catga/persistence/memory/memory_stores.hpp"
 
+#include "catga/persistence/memory/saga_shelf.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cassert>
@@ -37,7 +39,7 @@ struct Life {
 
 struct MemoryStores::Private {
   explicit Private(std::function<std::int64_t()> clock)
-      : now_ms(std::move(clock)), owners(*this), members(*this), state(*this) {}
+      : now_ms(std::move(clock)), owners(*this), members(*this), state(*this), sagas(*this) {}
 
   /// Runs `twin(now)` under the mutex, then hands its result on without it.
   template <class Value, class Twin>
@@ -413,7 +415,18 @@ struct MemoryStores::Private {
     std::map<StreamId, std::string> outbox;
     StreamId last_id{0, 0};  ///< of the outbox, entries trimmed included
     std::map<std::string, std::pair<std::int64_t, std::string>> timers;
-    bool quiet() const { return outbox.empty() && timers.empty(); }
+    SagaShelf sagas;
+    std::map<ShardId, Epoch> sources;
+    bool quiet() const {
+      return outbox.empty() && timers.empty() && sagas.idle() && sources.empty();
+    }
+    std::string append(std::string entry, std::int64_t now) {
+      const StreamId clock{static_cast<std::uint64_t>(now), 0};
+      const StreamId next{last_id.first, last_id.second + 1};
+      last_id = clock > last_id ? clock : next;
+      outbox[last_id] = std::move(entry);
+      return text_of_stream_id(last_id);
+    }
   };
 
   static std::string text_of_stream_id(const StreamId& id) {
@@ -499,11 +512,7 @@ struct MemoryStores::Private {
       }
     }
     for (const std::string& entry : commit.outbox) {
-      const StreamId clock{static_cast<std::uint64_t>(now), 0};
-      const StreamId next{shard.last_id.first, shard.last_id.second + 1};
-      shard.last_id = clock > shard.last_id ? clock : next;
-      shard.outbox[shard.last_id] = entry;
-      committed.outbox.push_back(text_of_stream_id(shard.last_id));
+      committed.outbox.push_back(shard.append(entry, now));
     }
   }
 
@@ -610,6 +619,110 @@ struct MemoryStores::Private {
     Private& all_;
   };
 
+  // ---- sagas ------------------------------------------------------------------------------------
+
+  static void write_timer(Shard& shard, const std::string& member,
+                          const std::optional<std::int64_t>& due_ms) {
+    if (due_ms) {
+      shard.timers[member] = {*due_ms, ""};
+    } else {
+      shard.timers.erase(member);
+    }
+  }
+
+  class Sagas final : public SagaStore {
+   public:
+    explicit Sagas(Private& all) : all_(all) {}
+
+    void create(SagaCreate create, Then<SagaCreated> then) override {
+      all_.run<SagaCreated>(then, [this, &create](std::int64_t now) {
+        SagaCreated created;
+        if (fenced(create, created)) return created;
+        Shard& shard = all_.shards[create.shard];
+        created = shard.sagas.create(create, now);
+        if (created.outcome == SagaCreated::Outcome::ok && create.deadline_ms) {
+          write_timer(shard, saga_timer_member(create.saga, saga_deadline_timer),
+                      create.deadline_ms);
+        }
+        return created;
+      });
+    }
+
+    void load(const SagaLoad& load, Then<SagaLoaded> then) override {
+      all_.run<SagaLoaded>(then, [this, &load](std::int64_t now) {
+        SagaLoaded loaded;
+        if (fenced(load, loaded)) return loaded;
+        return all_.shards[load.shard].sagas.load(load, now);
+      });
+    }
+
+    void commit(SagaCommit commit, Then<SagaCommitted> then) override {
+      assert(!commit.entries.empty());
+      all_.run<SagaCommitted>(then, [this, &commit](std::int64_t now) {
+        SagaCommitted committed;
+        if (fenced(commit, committed)) return committed;
+        Shard& shard = all_.shards[commit.shard];
+        committed = shard.sagas.commit(commit, now);
+        if (committed.outcome != SagaCommitted::Outcome::ok) return committed;
+        for (const SagaTimerWrite& timer : commit.timers) {
+          write_timer(shard, timer.member, timer.due_ms);
+        }
+        if (commit.place == SagaPlace::ended) {
+          shard.timers.erase(saga_timer_member(commit.saga, saga_deadline_timer));
+        }
+        for (const std::string& entry : commit.outbox) {
+          committed.outbox.push_back(shard.append(entry, now));
+        }
+        return committed;
+      });
+    }
+
+    void list(const SagaQuery& query, Then<SagaPage> then) override {
+      all_.run<SagaPage>(then, [this, &query](std::int64_t now) {
+        SagaPage page;
+        page.fenced = all_.standing(query.shard) != query.token;
+        if (page.fenced) return page;
+        return all_.shards[query.shard].sagas.list(query, now);
+      });
+    }
+
+    void overview(ShardId shard, const OwnerToken& token, Then<SagaOverview> then) override {
+      all_.run<SagaOverview>(then, [this, shard, &token](std::int64_t) {
+        SagaOverview overview;
+        overview.fenced = all_.standing(shard) != token;
+        if (overview.fenced) return overview;
+        const Shard& kept = all_.shards[shard];
+        kept.sagas.count(overview);
+        overview.sources.assign(kept.sources.begin(), kept.sources.end());
+        return overview;
+      });
+    }
+
+    void tidy(const SagaTidy& tidy, Then<bool> then) override {
+      all_.run<bool>(then, [this, &tidy](std::int64_t) {
+        if (all_.standing(tidy.shard) != tidy.token) return false;
+        Shard& shard = all_.shards[tidy.shard];
+        if (tidy.what == SagaTidy::What::timer) {
+          shard.timers.erase(tidy.member);
+        } else {
+          shard.sagas.tidy(tidy);
+        }
+        return true;
+      });
+    }
+
+   private:
+    template <class Request, class Answer>
+    bool fenced(const Request& request, Answer& answer) const {
+      const auto token = all_.standing(request.shard);
+      if (token == request.token) return false;
+      answer.outcome = Answer::Outcome::fenced;
+      answer.token = token;
+      return true;
+    }
+    Private& all_;
+  };
+
   std::mutex mutex;
   const std::function<std::int64_t()> now_ms;
   std::optional<std::int64_t> pretended;
@@ -628,6 +741,7 @@ struct MemoryStores::Private {
   Owners owners;
   Members members;
   State state;
+  Sagas sagas;
 };
 
 MemoryStores::MemoryStores(std::function<std::int64_t()> now_ms)
@@ -637,6 +751,7 @@ MemoryStores::~MemoryStores() = default;
 OwnerStore& MemoryStores::owners() { return private_->owners; }
 MemberStore& MemoryStores::members() { return private_->members; }
 StateStore& MemoryStores::state() { return private_->state; }
+SagaStore& MemoryStores::sagas() { return private_->sagas; }
 
 void MemoryStores::become(const MemoryStores& other) {
   Private& mine = *private_;

@@ -4,6 +4,8 @@
 #include "catga/persistence/keys.hpp"
 #include "catga/persistence/redis/pipeline.hpp"
 #include "catga/persistence/redis/primary_watch.hpp"
+#include "catga/persistence/redis/reading.hpp"
+#include "catga/persistence/redis/saga_calls.hpp"
 #include "catga/persistence/redis/sentinel_patrol.hpp"
 
 #include <algorithm>
@@ -25,24 +27,10 @@ constexpr std::size_t most_in_page = 1000;
 
 // ---- from bytes to values -----------------------------------------------------------------------
 
-Error unreadable(Script script, const std::string& what) {
-  return {Code::failed, "what Redis holds cannot be read (" + std::string(name_of(script)) + ": " +
-                            what + "); another program or another version may have written there"};
-}
-
 /// '' is none; what cannot be read is none as well: it is nobody we know.
 Incarnation incarnation_in(std::string_view text) {
   const auto id = parse_wide_id<Incarnation>(text);
   return id ? *id : Incarnation{};
-}
-
-std::optional<OwnerToken> token_in(std::string_view text) {
-  const auto token = parse_token(text);
-  return token ? std::optional(*token) : std::nullopt;
-}
-
-std::uint64_t positive(Reply reply) {
-  return static_cast<std::uint64_t>(std::max<std::int64_t>(reply.number(), 0));
 }
 
 /// {token, owner, epoch, rv, previous owner}, from `first` on.
@@ -82,14 +70,6 @@ Result<std::vector<std::pair<OperationId, OperationRecord>>> operations_of(Reply
   return operations;
 }
 
-/// Wraps a reader of replies into what a pipeline wants.
-template <class Value, class Read>
-std::function<void(Result<Reply>)> answer_by(Read read, Then<Value> then) {
-  return [read = std::move(read), then = std::move(then)](Result<Reply> reply) {
-    then(reply ? Result<Value>(read(*reply)) : Result<Value>(reply.error()));
-  };
-}
-
 /// The stream id right behind `id`. Errors: malformed.
 Result<std::string> next_stream_id(const std::string& id) {
   const auto dash = id.find('-');
@@ -125,7 +105,7 @@ class RedisOwnerStore final : public OwnerStore {
     const ShardKeys keys(cluster_, exchange.shard);
     pipeline_.submit(Pipeline::Call{
         .script = Script::own,
-        .keys = {keys.owner(), keys.outbox(), keys.timers()},
+        .keys = {keys.owner(), keys.outbox(), keys.timers(), keys.active_sagas(), keys.sources()},
         .arguments = {exchange.expected ? text_of(*exchange.expected) : std::string(),
                       exchange.owner ? text_of(exchange.owner) : std::string(), exchange.nonce,
                       std::to_string(exchange.view.value), std::move(keep_from)},
@@ -550,7 +530,8 @@ struct RedisStores::Private {
         ownership(make_pipeline(0)),
         owners(options->cluster, *ownership),
         members(options->cluster, *ownership),
-        state(options->cluster, pipelines) {
+        state(options->cluster, pipelines),
+        sagas(options->cluster, pipelines) {
     for (unsigned i = 0; i < std::max(1u, options->connections); ++i) {
       pipelines.push_back(make_pipeline(i + 1));
     }
@@ -571,6 +552,7 @@ struct RedisStores::Private {
   RedisOwnerStore owners;
   RedisMemberStore members;
   RedisStateStore state;
+  RedisSagaStore sagas;
   std::unique_ptr<SentinelPatrol> patrol;  // only with sentinels
 };
 
@@ -581,6 +563,7 @@ RedisStores::~RedisStores() = default;
 OwnerStore& RedisStores::owners() { return private_->owners; }
 MemberStore& RedisStores::members() { return private_->members; }
 StateStore& RedisStores::state() { return private_->state; }
+SagaStore& RedisStores::sagas() { return private_->sagas; }
 Status RedisStores::check_boot() const { return catga::check_boot(*private_->options); }
 std::string RedisStores::primary_id() const { return private_->options->primary->primary_id(); }
 

@@ -14,6 +14,7 @@
 // is told when it is another, is in primary_watch.hpp.
 #pragma once
 #include "catga/persistence/redis/options.hpp"
+#include "catga/persistence/saga_store.hpp"
 #include "catga/persistence/stores.hpp"
 
 #include <memory>
@@ -30,6 +31,7 @@ class RedisStores final : public Stores {
   OwnerStore& owners() override;
   MemberStore& members() override;
   StateStore& state() override;
+  SagaStore& sagas() override;
 
   /// What must be right before a node starts, by a connection of its own; blocks for a few seconds
   /// at most. Errors: unavailable (not reachable, loading, a replica: try again), malformed

@@ -2,6 +2,8 @@
 // one runs.
 #include "catga/persistence/redis/scripts.hpp"
 
+#include "catga/persistence/redis/saga_scripts.hpp"
+
 #include <cassert>
 
 namespace catga {
@@ -55,12 +57,14 @@ end
 
 // Invariant: the record changes only from the token the caller expects; the same nonce again
 // changes nothing.
-// KEYS 1 {c:s}:o  2 outbox  3 timers
+// KEYS 1 {c:s}:o  2 outbox  3 timers  4 active sagas  5 sources
 // ARGV 1 expected token ('' = free)  2 new owner ('' = release)  3 nonce  4 rv
 //      5 first outbox id to keep, or ''
-// returns {1 or 0, token, owner, epoch, rv, previous owner, entries in outbox and timers} as now
+// returns {1 or 0, token, owner, epoch, rv, previous owner, entries in what a new owner reads} as now
 constexpr std::string_view own = R"lua(
-local function rest() return call('XLEN',KEYS[2])+call('ZCARD',KEYS[3]) end
+local function rest()
+  return call('XLEN',KEYS[2])+call('ZCARD',KEYS[3])+call('ZCARD',KEYS[4])+call('HLEN',KEYS[5])
+end
 local r=call('HMGET',KEYS[1],'tok','n','e','rv','pn','nonce')
 local tok,n,e,pn,t=r[1] or '',r[2] or '',r[3] or '0',r[5] or '',now()
 if tok~=ARGV[1] then
@@ -361,6 +365,13 @@ constexpr std::array<Text, script_count> texts{{
     {Script::read_outbox, "read_outbox", any_memory, fence, "", read_outbox},
     {Script::trim_outbox, "trim_outbox", any_memory, fence, "", trim_outbox},
     {Script::read_timers, "read_timers", any_memory, fence, "", read_timers},
+    {Script::saga_create, "saga_create", needs_memory, fence, "", saga_script::create},
+    {Script::saga_load, "saga_load", any_memory, fence, "", saga_script::load},
+    {Script::saga_commit, "saga_commit", needs_memory, fence, "", saga_script::commit},
+    {Script::fenced, "fenced", any_memory, fence, "", saga_script::fenced},
+    {Script::saga_list, "saga_list", any_memory, fence, "", saga_script::read_list},
+    {Script::saga_headers, "saga_headers", any_memory, fence, "", saga_script::read_headers},
+    {Script::saga_overview, "saga_overview", any_memory, fence, "", saga_script::overview},
 }};
 
 const Text& entry_of(Script script) {

@@ -31,8 +31,15 @@ enum class Script : std::size_t {
   read_outbox,
   trim_outbox,
   read_timers,
+  saga_create,
+  saga_load,
+  saga_commit,
+  fenced,
+  saga_list,
+  saga_headers,
+  saga_overview,
 };
-constexpr std::size_t script_count = 16;
+constexpr std::size_t script_count = 23;
 
 /// Lower case, as in errors: "shard_commit".
 std::string_view name_of(Script script);

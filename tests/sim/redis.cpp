@@ -709,10 +709,56 @@ struct SimStores::State final : StateStore {
   std::vector<std::unique_ptr<Pipe>> pipes;
 };
 
+/// Over the pipes of the state, as in Redis.
+struct SimStores::Sagas final : SagaStore {
+  explicit Sagas(State& beside) : state(beside) {}
+
+  template <class Answer, class Call>
+  void call(ShardId shard, bool writes, Then<Answer> then, Call run) {
+    state.of(shard).submit(request_of<Answer>(
+        std::move(then), writes, [run = std::move(run)](MemoryStores& data, bool) {
+          return take<Answer>([&](auto done) { run(data.sagas(), done); });
+        }));
+  }
+
+  void create(SagaCreate create, Then<SagaCreated> then) override {
+    const ShardId shard = create.shard;
+    call<SagaCreated>(
+        shard, true, std::move(then),
+        [create = std::move(create)](SagaStore& data, auto done) { data.create(create, done); });
+  }
+  void load(const SagaLoad& load, Then<SagaLoaded> then) override {
+    call<SagaLoaded>(load.shard, load.after_crash, std::move(then),
+                     [load](SagaStore& data, auto done) { data.load(load, done); });
+  }
+  void commit(SagaCommit commit, Then<SagaCommitted> then) override {
+    const ShardId shard = commit.shard;
+    call<SagaCommitted>(
+        shard, true, std::move(then),
+        [commit = std::move(commit)](SagaStore& data, auto done) { data.commit(commit, done); });
+  }
+  void list(const SagaQuery& query, Then<SagaPage> then) override {
+    call<SagaPage>(query.shard, false, std::move(then),
+                   [query](SagaStore& data, auto done) { data.list(query, done); });
+  }
+  void overview(ShardId shard, const OwnerToken& token, Then<SagaOverview> then) override {
+    call<SagaOverview>(shard, false, std::move(then), [shard, token](SagaStore& data, auto done) {
+      data.overview(shard, token, done);
+    });
+  }
+  void tidy(const SagaTidy& tidy, Then<bool> then) override {
+    call<bool>(tidy.shard, true, std::move(then),
+               [tidy](SagaStore& data, auto done) { data.tidy(tidy, done); });
+  }
+
+  State& state;
+};
+
 SimStores::SimStores(Redis& redis, Machine& machine)
     : owners_(std::make_unique<Owners>(*this, redis, machine)),
       members_(std::make_unique<Members>(redis, machine)),
-      state_(std::make_unique<State>(*this, redis, machine)) {}
+      state_(std::make_unique<State>(*this, redis, machine)),
+      sagas_(std::make_unique<Sagas>(*state_)) {}
 SimStores::~SimStores() = default;
 
 void SimStores::watch_primary(const std::function<void(const std::string&)>& on_primary) {
@@ -723,5 +769,6 @@ void SimStores::watch_primary(const std::function<void(const std::string&)>& on_
 OwnerStore& SimStores::owners() { return *owners_; }
 MemberStore& SimStores::members() { return *members_; }
 StateStore& SimStores::state() { return *state_; }
+SagaStore& SimStores::sagas() { return *sagas_; }
 
 }  // namespace catga::sim

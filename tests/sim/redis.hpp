@@ -190,6 +190,7 @@ class SimStores final : public Stores {
   OwnerStore& owners() override;
   MemberStore& members() override;
   StateStore& state() override;
+  SagaStore& sagas() override;
 
   void watch_primary(const std::function<void(const std::string& run_id)>& on_primary);
 
@@ -204,9 +205,11 @@ class SimStores final : public Stores {
   struct Owners;
   struct Members;
   struct State;
+  struct Sagas;
   std::unique_ptr<Owners> owners_;
   std::unique_ptr<Members> members_;
   std::unique_ptr<State> state_;
+  std::unique_ptr<Sagas> sagas_;
 };
 
 }  // namespace catga::sim
