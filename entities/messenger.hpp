@@ -13,6 +13,23 @@
 
 namespace catga {
 
+/// What makes an ask a saga's: its participant remembers it in a table of its own, of which only sagas forget, and can
+/// be asked to settle and to forget. Which owner of the saga asks tells old owners from new ones.
+struct SagaStep {
+  enum class Verb : std::uint8_t {
+    none = 0,  ///< not of a saga
+    run = 1,   ///< a step or an undo: as any command, but remembered beside them
+    settle =
+        2,  ///< what became of `operation`? If nothing, forbid it for ever. Runs no code of users
+    forget =
+        3,  ///< the payload holds ids of 16 bytes each: the saga is over, remember them no more
+  } verb = Verb::none;
+  ShardId shard;  ///< of the saga
+  Epoch epoch;    ///< of the token it is run under
+  explicit operator bool() const { return verb != Verb::none; }
+  friend bool operator==(const SagaStep&, const SagaStep&) = default;
+};
+
 /// One ask, already encoded. The payload is a msgpack map, the answer too (or whatever the entity's
 /// reply is).
 struct Ask {
@@ -25,6 +42,8 @@ struct Ask {
       0;  ///< when the caller could first have sent it, cluster time; 0: now
   std::chrono::milliseconds timeout{0};  ///< 0: ask.timeout of the node
   std::vector<EntityId> path;            ///< the entities waiting for this ask, outermost first
+  SagaStep
+      saga{};  ///< with a verb, a good answer is a StepAnswer in bytes (entities/saga/step_answer.hpp)
 };
 
 using Answered = std::function<void(Result<std::string>)>;

@@ -146,9 +146,10 @@ struct Loaded {
   std::string version;              ///< empty: never committed
   std::string state;                ///< empty: never written
   std::string bookkeeping;          ///< field `g`
-  std::size_t stored = 0;           ///< ids stored in all
-  bool whole = false;               ///< `newer` and `older` hold all of them
-  std::vector<std::pair<OperationId, OperationRecord>> newer, older;
+  std::size_t stored = 0;           ///< ids stored in both generations
+  std::size_t saga_stored = 0;      ///< ids of saga steps stored
+  bool whole = false;               ///< `newer`, `older` and `saga` hold all of them
+  std::vector<std::pair<OperationId, OperationRecord>> newer, older, saga;
   std::vector<std::pair<OperationId, OperationRecord>>
       found;  ///< of `wanted`, those that are stored
 };
@@ -179,6 +180,12 @@ struct Commit {
   /// Timers whose turns are in it, with their due times. Each must be stored so before `timers` is
   /// written: a timer that is gone, or due at another time, has fired already.
   std::vector<std::pair<std::string, std::int64_t>> fired{};
+  /// Steps of sagas, their undos and tombstones: a table of their own, of which only sagas forget.
+  std::vector<std::pair<OperationId, OperationRecord>> saga_operations{};
+  std::vector<OperationId> forgotten{};  ///< steps of sagas to forget; may be unknown
+  std::optional<std::chrono::milliseconds> saga_ttl{};
+  std::vector<std::pair<ShardId, Epoch>>
+      sources{};  ///< saga shard -> epoch, written to the shard's `src`
 };
 struct Committed {
   enum class Outcome { ok, already, conflict, duplicate, fenced, timer_gone } outcome = Outcome::ok;

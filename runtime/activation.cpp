@@ -175,6 +175,7 @@ std::optional<Error> Activation::refuse(const Envelope& envelope) {
 void Activation::process(Envelope&& envelope) {
   if (std::optional<Error> error = refuse(envelope))
     return host_.answer(envelope, std::move(*error));
+  if (envelope.saga && saga_done(envelope)) return;
   const std::size_t message = kind_.index_of(envelope.message);
   if (message >= kind_.messages.size()) {
     Error error{Code::not_found, "kind " + kind_.name + " has no message " + envelope.message};
@@ -193,6 +194,12 @@ void Activation::process(Envelope&& envelope) {
         Error{Code::unavailable, "the timer was set anew or ended while this shot waited"});
   }
   if (envelope.kind != MessageClass::timer && remembered(envelope)) return;
+  if (envelope.saga && generations_.saga_bytes >= limits_.saga_bytes_per_entity) {
+    return host_.answer(
+        envelope,
+        Error{Code::overloaded, text_of(entity_) + " remembers as many steps of sagas as it may",
+              std::chrono::seconds(1)});
+  }
   run_command(std::move(envelope), message);
 }
 
@@ -215,6 +222,7 @@ void Activation::say(const TimerWrite& write) {
 /// Whether this copy of an operation needs no run (now): it was answered, joined an earlier copy, or waits for a look-up.
 bool Activation::remembered(Envelope& envelope) {
   const OperationId id = envelope.operation;
+  const bool any_request = envelope.saga.verb == SagaStep::Verb::settle;
   const auto other_request = [&] {
     Error error{Code::malformed, "operation " + text_of(id) + " was used for another request to " +
                                      text_of(entity_) + ": use a new id"};
@@ -223,12 +231,15 @@ bool Activation::remembered(Envelope& envelope) {
     return true;
   };
   if (const auto pending = pending_.find(id); pending != pending_.end()) {
-    if (pending->second.request_hash != request_hash(envelope)) return other_request();
+    const std::uint64_t hash = pending->second.request_hash;
+    if (!any_request && hash != 0 && hash != request_hash(envelope)) return other_request();
     pending->second.joined.push_back(std::move(envelope));
     return true;
   }
   if (const auto record = records_.find(id); record != records_.end()) {
-    if (record->second.request_hash != request_hash(envelope)) return other_request();
+    const bool forbidden = record->second.type == OperationRecord::Type::tombstone;
+    if (!any_request && !forbidden && record->second.request_hash != request_hash(envelope))
+      return other_request();
     hold({std::move(envelope), answer_of(record->second), false});
     return true;
   }
@@ -242,7 +253,8 @@ bool Activation::remembered(Envelope& envelope) {
   if (envelope.operation_ms == 0)
     return false;  // an id from outside without its time: it was looked up, and is new
   const bool too_old = host_.cluster_ms() - envelope.operation_ms > limits_.retention;
-  if (envelope.operation_ms <= generations_.floor || too_old) {
+  const bool below_floor = !envelope.saga && envelope.operation_ms <= generations_.floor;
+  if (below_floor || too_old) {
     host_.answer(envelope,
                  Error{Code::expired,
                        "operation " + text_of(id) + " is older than what " + text_of(entity_) +
@@ -530,11 +542,11 @@ void Activation::finish(HandlerEnd end) {
   }
   if (!timer) {
     const bool reply = end.kind == HandlerEnd::Kind::reply;
-    forming_.operations.emplace_back(
-        envelope.operation,
-        OperationRecord{reply ? OperationRecord::Type::reply : OperationRecord::Type::rejection,
-                        pending_[envelope.operation].request_hash, running->scope.operation_ms,
-                        end.bytes});
+    (envelope.saga ? forming_.saga.operations : forming_.operations)
+        .emplace_back(envelope.operation, OperationRecord{reply ? OperationRecord::Type::reply
+                                                                : OperationRecord::Type::rejection,
+                                                          pending_[envelope.operation].request_hash,
+                                                          running->scope.operation_ms, end.bytes});
   }
   forming_.turns += 1;
   forming_.bytes += envelope.bytes() + end.bytes.size();
@@ -564,7 +576,7 @@ void Activation::hold(Waiting waiting) {
     under_way_.bytes += waiting.envelope.bytes();
     under_way_.waiting.push_back(std::move(waiting));
   } else {
-    host_.answer(waiting.envelope, std::move(waiting.answer));
+    reply(waiting.envelope, std::move(waiting.answer));
   }
 }
 
@@ -605,6 +617,8 @@ void Activation::send_commit() {
   else if (g.erased)
     commit.expire_in = std::chrono::milliseconds(0);
   g.erased = under_way_.erased;
+  write_steps(under_way_.saga, std::chrono::milliseconds(limits_.retention + limits_.ahead_max), g,
+              commit);
   commit.bookkeeping = bytes_of(g);
   commit.operations = under_way_.operations;
   commit.timers = under_way_.timers;
@@ -676,13 +690,16 @@ void Activation::written(Committed answer) {
   count_ += 1;
   commit_.reset();
   Batch batch = std::exchange(under_way_, {});
-  for (auto& [id, record] : batch.operations) {
-    if (auto pending = pending_.extract(id)) {
-      for (Envelope& copy : pending.mapped().joined)
-        batch.waiting.push_back({std::move(copy), answer_of(record), false});
+  for (auto* recorded : {&batch.operations, &batch.saga.operations}) {
+    for (auto& [id, record] : *recorded) {
+      if (auto pending = pending_.extract(id)) {
+        for (Envelope& copy : pending.mapped().joined)
+          batch.waiting.push_back({std::move(copy), answer_of(record), false});
+      }
+      remember(id, std::move(record));
     }
-    remember(id, std::move(record));
   }
+  drop_forgotten(batch.saga.forgotten);
   if (!batch.outbox.empty())
     host_.outbox_written(std::move(batch.outbox), std::move(answer.outbox));
   if (!batch.timers.empty()) host_.timers_written(std::move(batch.timers));
@@ -694,7 +711,7 @@ void Activation::written(Committed answer) {
 
 void Activation::answer_now(Waiting waiting) {
   if (waiting.envelope.kind != MessageClass::timer)
-    host_.answer(waiting.envelope, std::move(waiting.answer));
+    reply(waiting.envelope, std::move(waiting.answer));
 }
 
 /// An operation of the commit was recorded before, and our look-up missed it (a clock is off). Nothing was written: load
@@ -727,10 +744,12 @@ void Activation::run_again(Committed answer) {
 }
 
 void Activation::answer_lost(Batch batch, bool certainly_not_written) {
-  for (auto& [id, record] : batch.operations) {
-    if (auto pending = pending_.extract(id)) {
-      for (Envelope& copy : pending.mapped().joined)
-        batch.waiting.push_back({std::move(copy), Error{}, false});
+  for (auto* recorded : {&batch.operations, &batch.saga.operations}) {
+    for (auto& [id, record] : *recorded) {
+      if (auto pending = pending_.extract(id)) {
+        for (Envelope& copy : pending.mapped().joined)
+          batch.waiting.push_back({std::move(copy), Error{}, false});
+      }
     }
   }
   for (Waiting& waiting : batch.waiting) {
@@ -926,6 +945,7 @@ void Activation::restore(Loaded answer) {
     host_.troubled(Error{Code::malformed, text_of(entity_) + ": " + generations.error().text});
   generations_ = generations.ok() ? *generations : Generations{};
   notice_expired(answer.stored);
+  correct_steps(generations_, answer.saga_stored);
   known_since_ = answer.whole ? everything_known : host_.cluster_ms() + 1000;
   if (!answer.whole && !queue_.empty()) {  // the first that waits was looked up with this very load
     const OperationId first =
@@ -934,7 +954,7 @@ void Activation::restore(Loaded answer) {
                                     [first](const auto& one) { return one.first == first; });
     if (first && !stored) looked_up_ = first;
   }
-  for (auto* table : {&answer.older, &answer.newer, &answer.found}) {
+  for (auto* table : {&answer.older, &answer.newer, &answer.saga, &answer.found}) {
     for (auto& [id, record] : *table) remember(id, std::move(record));
   }
 }

@@ -24,6 +24,7 @@
 #include "catga/persistence/stores.hpp"
 #include "catga/runtime/bookkeeping.hpp"
 #include "catga/runtime/envelope.hpp"
+#include "catga/runtime/saga_memory.hpp"
 #include "catga/sharding/ids.hpp"
 #include "catga/sharding/token.hpp"
 
@@ -53,6 +54,8 @@ struct ActivationLimits {
   std::size_t ids_in_memory = 512;
   std::uint32_t ids_per_entity = 1024;
   std::uint64_t id_bytes_per_entity = 8ull << 20;
+  std::uint64_t saga_bytes_per_entity = 8ull << 20;
+  std::uint64_t saga_steps_many = 1000;  ///< beyond it sagas are asked to tell when they are over
   std::int64_t retention = 7ll * 24 * 3600 * 1000;
   std::int64_t ahead_max = 2000;         ///< an operation's time may be ahead of ours by this
   std::int64_t load_refused_for = 1000;  ///< then those who wait for a load are told so
@@ -82,6 +85,9 @@ class ActivationHost {
   virtual void ask(Ask ask, std::uint64_t number) = 0;  ///< of a suspended turn; answer by asked()
   virtual void fenced(OwnerToken used) = 0;             ///< the shard decides: retoken() or drop()
   virtual void wake_at(std::int64_t at_ms) = 0;         ///< call woken() then
+  /// Steps of a saga in this shard are refused below this epoch.
+  virtual Epoch source_epoch(ShardId saga_shard) = 0;
+  virtual void raise_source(ShardId saga_shard, Epoch epoch) = 0;
   virtual void troubled(
       const Error&
           error) = 0;  ///< state cannot be loaded or decoded, a write half done: for the log
@@ -133,14 +139,15 @@ class Activation {
     std::vector<std::string> outbox;
     std::vector<TimerWrite> timers;
     std::vector<std::pair<std::string, std::int64_t>> fired;
+    SagaWrites saga;
     std::size_t turns = 0;
     std::size_t bytes = 0;
     bool state_changed = false;
     bool erased = false;
   };
-  struct Pending {  ///< an operation that is running, or behind the gate
-    std::uint64_t request_hash = 0;
-    std::vector<Envelope> joined;  ///< further copies: they get the same answer
+  struct Pending {                   ///< an operation that is running, or behind the gate
+    std::uint64_t request_hash = 0;  ///< 0: a tombstone, for any request
+    std::vector<Envelope> joined;    ///< further copies: they get the same answer
   };
   struct Running;  ///< the turn being run, suspended or not
 
@@ -182,6 +189,11 @@ class Activation {
   void load_failed(const Error& error);
   void refuse_queue(const Error& error);
   void remember(OperationId id, OperationRecord record);
+  bool saga_done(Envelope& envelope);
+  void settle(Envelope envelope);
+  void forget_steps(Envelope envelope);
+  void reply(const Envelope& to, Result<std::string> answer);
+  void drop_forgotten(const std::vector<OperationId>& steps);
   void send_asks();
   bool uncommitted() const { return commit_ || forming_.turns != 0; }
 

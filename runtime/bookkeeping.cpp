@@ -23,6 +23,10 @@ std::string bytes_of(const Generations& generations) {
   write.u64(generations.newer_count);
   write.u64(generations.newer_bytes);
   write.u8(generations.erased ? 1 : 0);
+  if (generations.saga_count != 0 || generations.saga_bytes != 0) {
+    write.u64(generations.saga_count);
+    write.u64(generations.saga_bytes);
+  }
   return out;
 }
 
@@ -42,6 +46,11 @@ Result<Generations> parse_generations(std::string_view bytes) {
   found.newer_bytes = read.u64();
   found.erased = read.u8() != 0;
   if (!read.ok()) return Error{Code::malformed, "the memory of operation ids is cut short"};
+  const std::uint64_t saga_count = read.u64(), saga_bytes = read.u64();
+  if (read.ok()) {
+    found.saga_count = saga_count;
+    found.saga_bytes = saga_bytes;
+  }
   for (const std::int64_t time_ms :
        {found.floor, found.newer_created, found.newer_newest, found.older_newest}) {
     if (!sane(time_ms)) {

@@ -14,11 +14,13 @@ struct Generations {
   std::int64_t floor = 0;
   std::int64_t newer_created = 0, newer_newest = 0, older_newest = 0;
   std::uint64_t newer_count = 0, newer_bytes = 0;
-  bool erased = false;  ///< the state in the store has a TTL
+  bool erased = false;                           ///< the state in the store has a TTL
+  std::uint64_t saga_count = 0, saga_bytes = 0;  ///< steps of sagas: a table of their own
   friend bool operator==(const Generations&, const Generations&) = default;
 };
 
-/// 1 format, 8 each of floor, newer created, newer newest, older newest, count, bytes (little-endian), 1 erased.
+/// 1 format, 8 each of floor, newer created, newer newest, older newest, count, bytes (little-endian), 1 erased;
+/// then, unless both are 0, 8 each of count and bytes of the steps of sagas.
 std::string bytes_of(const Generations& generations);
 /// No bytes: an entity never committed. Later versions may say more at the end. Errors: malformed.
 Result<Generations> parse_generations(std::string_view bytes);

@@ -390,11 +390,12 @@ struct MemoryStores::Private {
   struct Entity {
     std::string version, state, bookkeeping;
     Life life;
-    Generation newer, older;
+    Generation newer, older, saga;
 
     void forget_what_is_over(std::int64_t now) {
       newer.forget_if_over(now);
       older.forget_if_over(now);
+      saga.forget_if_over(now);
       if (!life.over(now)) return;
       version.clear();
       state.clear();
@@ -407,6 +408,10 @@ struct MemoryStores::Private {
         if (found != generation->records.end()) return &found->second;
       }
       return nullptr;
+    }
+    const OperationRecord* find_step(const OperationId& id) const {
+      const auto found = saga.records.find(id);
+      return found == saga.records.end() ? nullptr : &found->second;
     }
   };
   using StreamId = std::pair<std::uint64_t, std::uint64_t>;
@@ -471,6 +476,10 @@ struct MemoryStores::Private {
         if (const OperationRecord* known = entity.find(id))
           committed.recorded.emplace_back(id, *known);
       }
+      for (const auto& [id, record] : commit.saga_operations) {
+        if (const OperationRecord* known = entity.find_step(id))
+          committed.recorded.emplace_back(id, *known);
+      }
       if (!committed.recorded.empty()) committed.outcome = Outcome::duplicate;
     }
     if (committed.outcome == Outcome::ok) write(shard, entity, commit, now, committed);
@@ -504,6 +513,14 @@ struct MemoryStores::Private {
     if (commit.operations_ttl && !entity.newer.records.empty()) {
       entity.newer.life.until_ms = now + commit.operations_ttl->count();
     }
+    for (const auto& [id, record] : commit.saga_operations) entity.saga.records[id] = record;
+    for (const OperationId& id : commit.forgotten) entity.saga.records.erase(id);
+    if (entity.saga.records.empty()) {
+      entity.saga = {};  // no key, no life
+    } else if (commit.saga_ttl) {
+      entity.saga.life.until_ms = now + commit.saga_ttl->count();
+    }
+    for (const auto& [source, epoch] : commit.sources) shard.sources[source] = epoch;
     for (const TimerWrite& timer : commit.timers) {
       if (timer.due_ms) {
         shard.timers[timer.member] = {*timer.due_ms, timer.message};
@@ -534,13 +551,17 @@ struct MemoryStores::Private {
     loaded.state = entity.state;
     loaded.bookkeeping = entity.bookkeeping;
     loaded.stored = entity.newer.records.size() + entity.older.records.size();
-    loaded.whole = loaded.stored <= load.whole_up_to;
+    loaded.saga_stored = entity.saga.records.size();
+    loaded.whole = loaded.stored + loaded.saga_stored <= load.whole_up_to;
     if (loaded.whole) {
+      loaded.saga.assign(entity.saga.records.begin(), entity.saga.records.end());
       loaded.newer.assign(entity.newer.records.begin(), entity.newer.records.end());
       loaded.older.assign(entity.older.records.begin(), entity.older.records.end());
     }
     for (const OperationId& id : load.wanted) {
-      if (const OperationRecord* record = entity.find(id)) loaded.found.emplace_back(id, *record);
+      const OperationRecord* record = entity.find(id);
+      if (record == nullptr) record = entity.find_step(id);
+      if (record != nullptr) loaded.found.emplace_back(id, *record);
     }
     return loaded;
   }
@@ -555,7 +576,8 @@ struct MemoryStores::Private {
 
     void commit(Commit commit, Then<Committed> then) override {
       assert(!commit.next.empty() && commit.next != commit.expected);
-      if (commit.operations.size() > most_operations) {
+      if (commit.operations.size() + commit.saga_operations.size() + commit.forgotten.size() >
+          most_operations) {
         return then(Error{Code::failed, "a commit of " + text_of(commit.entity) +
                                             " records too many operations"});
       }

@@ -41,7 +41,7 @@ void WaitingCommit::lay_out() {
   say_made(ttl_text(commit_.expire_in));
   say(commit_.rotate ? "1" : "0");
   say_made(ttl_text(commit_.operations_ttl));
-  say("");   // saga ttl: leave as it is
+  say_made(ttl_text(commit_.saga_ttl));
   say("0");  // trim of the log: none
 
   say_made(std::to_string((commit_.state ? 1 : 0) + (commit_.bookkeeping ? 1 : 0)));
@@ -58,7 +58,7 @@ void WaitingCommit::lay_out() {
     say_made(bytes_of(id));
     say_made(bytes_of(record));
   }
-  say("0");  // saga operations
+  lay_out_saga_operations();
   say("0");  // log
   say_made(std::to_string(commit_.timers.size()));
   for (const TimerWrite& timer : commit_.timers) {
@@ -68,11 +68,27 @@ void WaitingCommit::lay_out() {
   }
   say_made(std::to_string(commit_.outbox.size()));
   for (const std::string& entry : commit_.outbox) say(entry);
-  say("0");  // sources
+  say_made(std::to_string(commit_.sources.size()));
+  for (const auto& [shard, epoch] : commit_.sources) {
+    say_made(std::to_string(shard.value));
+    say_made(std::to_string(epoch.value));
+  }
   say_made(std::to_string(commit_.fired.size()));
   for (const auto& [member, due_ms] : commit_.fired) {
     say(member);
     say_made(std::to_string(due_ms));
+  }
+}
+
+void WaitingCommit::lay_out_saga_operations() {
+  say_made(std::to_string(commit_.saga_operations.size() + commit_.forgotten.size()));
+  for (const auto& [id, record] : commit_.saga_operations) {
+    say_made(bytes_of(id));
+    say_made(bytes_of(record));
+  }
+  for (const OperationId& id : commit_.forgotten) {
+    say_made(bytes_of(id));
+    say("");
   }
 }
 

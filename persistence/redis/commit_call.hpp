@@ -38,6 +38,7 @@ class WaitingCommit {
   void say(std::string_view word) { arguments_.push_back(word); }
   void say_made(std::string word);
   void lay_out();
+  void lay_out_saga_operations();
 
   Commit commit_;
   Then<Committed> then_;

@@ -360,13 +360,17 @@ Result<Loaded> loaded_of(Reply reply, const std::vector<OperationId>& wanted) {
     if (name == field::bookkeeping) loaded.bookkeeping = bytes;
   }
   loaded.stored = static_cast<std::size_t>(positive(reply[3]));
+  loaded.saga_stored = static_cast<std::size_t>(positive(reply[6]));
   loaded.whole = reply[4].size() > 0;
   auto newer = operations_of(reply[4][0]);
   auto older = operations_of(reply[4][1]);
   if (!newer) return newer.error();
   if (!older) return older.error();
+  auto saga = operations_of(reply[4][2]);
+  if (!saga) return saga.error();
   loaded.newer = std::move(*newer);
   loaded.older = std::move(*older);
+  loaded.saga = std::move(*saga);
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     if (!reply[5][i].is_text()) continue;
     auto record = parse_record(reply[5][i].text());
@@ -421,10 +425,11 @@ class RedisStateStore final : public StateStore {
   }
 
   void commit(Commit commit, Then<Committed> then) override {
-    if (commit.operations.size() > most_operations) {
+    const std::size_t operations =
+        commit.operations.size() + commit.saga_operations.size() + commit.forgotten.size();
+    if (operations > most_operations) {
       return then(Error{Code::failed, "a commit of " + text_of(commit.entity) + " records " +
-                                          std::to_string(commit.operations.size()) +
-                                          " operations; at most " +
+                                          std::to_string(operations) + " operations; at most " +
                                           std::to_string(most_operations) + " fit in one script"});
     }
     Pipeline& pipeline = of(commit.shard);

@@ -309,16 +309,15 @@ return replies
 // Writes nothing.
 // KEYS 1 owner, 2 state, 3 ops, 4 older ops, 5 saga ops, 6 log
 // ARGV 1 token, 2 most ids to return whole; then the operation ids waiting to run
-// returns {'OK', fields, log, ids stored, {ops, older, saga ops} or {}, record or nil per id asked}
+// returns {'OK', fields, log, ids in ops and older, {ops, older, saga ops} or {}, record or nil per id asked, ids in saga ops}
 constexpr std::string_view entity_load = R"lua(
-local size,tables,found=0,{},{}
-for i=3,5 do size=size+call('HLEN',KEYS[i]) end
-if size<=tonumber(ARGV[2]) then for i=3,5 do tables[i-2]=call('HGETALL',KEYS[i]) end end
+local size,saga,tables,found=call('HLEN',KEYS[3])+call('HLEN',KEYS[4]),call('HLEN',KEYS[5]),{},{}
+if size+saga<=tonumber(ARGV[2]) then for i=3,5 do tables[i-2]=call('HGETALL',KEYS[i]) end end
 for i=3,#ARGV do
   found[i-2]=call('HGET',KEYS[3],ARGV[i]) or call('HGET',KEYS[4],ARGV[i]) or call('HGET',KEYS[5],ARGV[i])
 end
 local from=call('HGET',KEYS[2],'b')
-return {'OK',call('HGETALL',KEYS[2]),from and call('LRANGE',KEYS[6],from,-1) or {},size,tables,found}
+return {'OK',call('HGETALL',KEYS[2]),from and call('LRANGE',KEYS[6],from,-1) or {},size,tables,found,saga}
 )lua";
 
 // Writes nothing.

@@ -280,6 +280,18 @@ void EntityActor::wake_at(std::int64_t at_ms) {
   alarm(at_ms - now_, at_ms);
 }
 
+Epoch EntityActor::source_epoch(ShardId saga_shard) {
+  const std::lock_guard guard(gate_->sources_lock);
+  const auto known = gate_->sources.find(saga_shard);
+  return known == gate_->sources.end() ? Epoch{} : known->second;
+}
+
+void EntityActor::raise_source(ShardId saga_shard, Epoch epoch) {
+  const std::lock_guard guard(gate_->sources_lock);
+  Epoch& known = gate_->sources[saga_shard];
+  known = std::max(known, epoch);
+}
+
 void EntityActor::troubled(const Error& error) {
   const bool unreadable = error.code == Code::failed || error.code == Code::malformed;
   host_.log.write(Severity::error, unreadable ? "entity" : "store",

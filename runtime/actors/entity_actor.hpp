@@ -89,6 +89,8 @@ class EntityActor final : public caf::ref_counted, public caf::resumable, privat
   void ask(Ask ask, std::uint64_t number) override;
   void fenced(OwnerToken used) override;
   void wake_at(std::int64_t at_ms) override;
+  Epoch source_epoch(ShardId saga_shard) override;
+  void raise_source(ShardId saga_shard, Epoch epoch) override;
   void troubled(const Error& error) override;
   void turn_begins(const std::string& message) override;
   void turn_ends(const std::string& message) override;

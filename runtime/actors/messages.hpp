@@ -12,6 +12,7 @@
 // What an entity_actor is told stands in entity_actor.hpp. Nothing here leaves the process, so messages are plain
 // structs without serialization. Big ones travel behind a shared_ptr and are moved from by their only receiver.
 #pragma once
+#include "catga/persistence/saga_store.hpp"
 #include "catga/persistence/stores.hpp"
 #include "catga/runtime/envelope.hpp"
 #include "catga/runtime/messaging/routes.hpp"
@@ -80,6 +81,10 @@ struct TimersRead {
   std::uint64_t reading = 0;
   std::int64_t until_ms = 0;
   std::shared_ptr<Result<TimerPage>> page;
+};
+struct SourcesRead {
+  std::uint64_t reading = 0;
+  std::shared_ptr<Result<SagaOverview>> overview;
 };
 struct Trimmed {
   std::string through;
@@ -178,6 +183,7 @@ CATGA_LOCAL_MESSAGE(HandoverArrived)
 CATGA_LOCAL_MESSAGE(HandoverHeard)
 CATGA_LOCAL_MESSAGE(OutboxRead)
 CATGA_LOCAL_MESSAGE(TimersRead)
+CATGA_LOCAL_MESSAGE(SourcesRead)
 CATGA_LOCAL_MESSAGE(LookAtPrimary)
 CATGA_LOCAL_MESSAGE(ProofRead)
 CATGA_LOCAL_MESSAGE(Trimmed)

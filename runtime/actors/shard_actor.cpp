@@ -104,6 +104,7 @@ caf::behavior ShardActor::make_behavior() {
       },
       [this](OutboxRead& message) { outbox_read(message); },
       [this](TimersRead& message) { timers_read(message); },
+      [this](const SourcesRead& message) { sources_read(message); },
       [this](const LookAtPrimary&) {
         look_at_primary();
         arm();
@@ -299,7 +300,7 @@ void ShardActor::act(const AskView& action) {
 
 void ShardActor::act(const Hydrate& action) {
   hydrating_ = true;
-  outbox_done_ = timers_done_ = false;
+  outbox_done_ = timers_done_ = sources_done_ = false;
   ++reading_;
   ++generation_;
   trimming_ = reading_more_ = false;
@@ -313,6 +314,7 @@ void ShardActor::act(const Hydrate& action) {
   if (action.quiet) return nothing_to_read();
   read_outbox("");
   read_timers();
+  read_sources();
 }
 
 void ShardActor::act(const Serve& action) {
@@ -951,18 +953,47 @@ void ShardActor::timers_read(TimersRead& message) {
   arm();
 }
 
+/// Which owners of sagas are too old to be heard.
+void ShardActor::read_sources() {
+  host_.stores.sagas().overview(
+      shard_.id, shard_.token,
+      [self = self_handle(), reading = reading_](Result<SagaOverview> overview) {
+        caf::anon_send(
+            self,
+            SourcesRead{reading, std::make_shared<Result<SagaOverview>>(std::move(overview))});
+      });
+}
+
+void ShardActor::sources_read(const SourcesRead& message) {
+  if (message.reading != reading_ || !hydrating_) return;
+  const Result<SagaOverview>& overview = *message.overview;
+  if (!overview.ok() || overview->fenced) {
+    hydrating_ = false;
+    return apply(Hydrated{overview.ok(), overview.ok() && overview->fenced});
+  }
+  {
+    const std::lock_guard guard(gate_->sources_lock);
+    for (const auto& [shard, epoch] : overview->sources) {
+      Epoch& known = gate_->sources[shard];
+      known = std::max(known, epoch);
+    }
+  }
+  sources_done_ = true;
+  hydrated_if_read();
+}
+
 void ShardActor::nothing_to_read() {
   {
     const std::lock_guard guard(gate_->relay_lock);
     for (const std::uint64_t hold : std::exchange(holds_, {})) gate_->relay.release(hold);
   }
   timers_.load({}, host_.standing.cluster_now() + timer_horizon_ms);
-  outbox_done_ = timers_done_ = true;
+  outbox_done_ = timers_done_ = sources_done_ = true;
   hydrated_if_read();
 }
 
 void ShardActor::hydrated_if_read() {
-  if (!hydrating_ || !outbox_done_ || !timers_done_) return;
+  if (!hydrating_ || !outbox_done_ || !timers_done_ || !sources_done_) return;
   hydrating_ = false;
   apply(Hydrated{true, false});
 }

@@ -99,6 +99,8 @@ class ShardActor final : public caf::event_based_actor {
   // outbox and timers
   void read_outbox(const std::string& after);
   void read_timers();
+  void read_sources();
+  void sources_read(const SourcesRead& message);
   void outbox_read(OutboxRead& message);
   void timers_read(TimersRead& message);
   void nothing_to_read();
@@ -145,7 +147,7 @@ class ShardActor final : public caf::event_based_actor {
   HandoverIn<std::vector<Envelope>> taking_;
 
   std::uint64_t reading_ = 0;  // number of the reading of outbox and timers under way
-  bool outbox_done_ = true, timers_done_ = true;
+  bool outbox_done_ = true, timers_done_ = true, sources_done_ = true;
   bool hydrating_ = false;
   bool reading_more_ = false;  // of the outbox, while serving
   std::vector<std::uint64_t> holds_;

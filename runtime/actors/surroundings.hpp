@@ -127,6 +127,9 @@ struct ShardGate {
   std::atomic<bool> open{false};
   std::mutex relay_lock;
   Relay relay;
+  std::mutex sources_lock;
+  std::unordered_map<ShardId, Epoch>
+      sources;  ///< below these, steps of that shard's sagas are refused
 };
 
 /// What the shard knows of an entity's mailbox and use, to bound the one and to end the other.

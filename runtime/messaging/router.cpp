@@ -57,6 +57,7 @@ Result<Envelope> Router::envelope_of(Ask&& ask, MessageClass kind) {
   envelope.message = std::move(ask.message);
   envelope.payload = std::move(ask.payload);
   envelope.path = std::move(ask.path);
+  envelope.saga = ask.saga;
   const std::chrono::milliseconds timeout =
       ask.timeout.count() > 0 ? ask.timeout : options_.limits.timeout;
   envelope.deadline_ms = boot_ms() + timeout.count();

@@ -196,6 +196,27 @@ Result<Batch> read(std::string_view bytes) {
   return batch;
 }
 
+namespace {
+
+/// Behind the path, only of a step of a saga: 1 verb, 4 shard, 8 epoch.
+void put(ByteWriter& write, const SagaStep& step) {
+  write.u8(static_cast<std::uint8_t>(step.verb));
+  write.u32(step.shard.value);
+  write.u64(step.epoch.value);
+}
+
+Status get(ByteReader& read, SagaStep& step) {
+  const std::uint8_t verb = read.u8();
+  if (verb == 0 || verb > static_cast<std::uint8_t>(SagaStep::Verb::forget))
+    return Error{Code::malformed, "a step of a saga this version does not know"};
+  step.verb = static_cast<SagaStep::Verb>(verb);
+  step.shard = ShardId{read.u32()};
+  step.epoch = Epoch{read.u64()};
+  return Done{};
+}
+
+}  // namespace
+
 std::string encode(const Envelope& envelope, std::int64_t now_ms) {
   std::string out;
   out.reserve(128 + envelope.payload.size());
@@ -215,6 +236,7 @@ std::string encode(const Envelope& envelope, std::int64_t now_ms) {
   write.text(envelope.payload);
   write.u8(static_cast<std::uint8_t>(envelope.path.size()));
   for (const EntityId& entity : envelope.path) write.entity(entity);
+  if (envelope.saga) put(write, envelope.saga);
   return out;
 }
 
@@ -238,6 +260,9 @@ Result<Envelope> decode(std::string_view body, std::int64_t now_ms) {
   const std::uint8_t path = read.u8();
   if (path > path_max) return Error{Code::malformed, "a path of more than 16 entities"};
   for (std::uint8_t i = 0; i < path && read.ok(); ++i) envelope.path.push_back(read.entity());
+  if (read.ok() && !read.at_end() && envelope.kind == MessageClass::ask) {
+    if (Status known = get(read, envelope.saga); !known) return known.error();
+  }
   if (!read.ok() || !read.at_end())
     return Error{Code::malformed, "a message is cut short or too long"};
   if (envelope.operation_ms < 0 || envelope.operation_ms >= time_end_ms) {

@@ -91,7 +91,8 @@ struct Batch {
 /// Errors: malformed. Reads any bytes without harm.
 Result<Batch> read(std::string_view bytes);
 
-/// The body of a MSG, without `timer`, deadline as what is left of it at `now_ms`.
+/// The body of a MSG, without `timer`, deadline as what is left of it at `now_ms`. Only a step of a saga has more than
+/// the fields in front: nodes that do not know sagas drop it, as they must, and never run it as a plain command.
 std::string encode(const Envelope& envelope, std::int64_t now_ms);
 /// Errors: malformed.
 Result<Envelope> decode(std::string_view body, std::int64_t now_ms);

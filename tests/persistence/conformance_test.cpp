@@ -261,6 +261,17 @@ TEST_CASE(
               world.below(10) ? 1000 + static_cast<std::uint64_t>(step) * 4 + n : n;
           wanted.operations.emplace_back(operation(id), reply_record(std::to_string(step)));
         }
+        for (auto n = world.below(3); n > 0; --n) {  // ids of steps of sagas: other numbers
+          const std::uint64_t id =
+              world.below(8) ? 500'000 + static_cast<std::uint64_t>(step) * 4 + n : 400'000 + n;
+          wanted.saga_operations.emplace_back(operation(id), reply_record(std::to_string(step)));
+          wanted.saga_ttl = 1h;
+        }
+        for (auto n = world.below(3); n > 0; --n) {
+          wanted.forgotten.push_back(operation(world.below(2) ? 400'000 + n : 500'001 + n));
+          wanted.sources.emplace_back(ShardId{static_cast<std::uint32_t>(n)},
+                                      Epoch{static_cast<std::uint64_t>(step)});
+        }
         for (auto n = world.below(3); n > 0; --n) {
           const std::string member =
               "e|account/" + key + "|" + std::to_string(world.below(6)) + std::to_string(n);
@@ -290,7 +301,7 @@ TEST_CASE(
         const auto call = [&](Stores& stores, int twin) {
           Load wanted = load_of(shard, two(twin, token), key);
           wanted.whole_up_to = static_cast<std::size_t>(step) % 40;
-          wanted.wanted = {operation(1), operation(2),
+          wanted.wanted = {operation(1), operation(2), operation(400'001),
                            operation(1001 + static_cast<std::uint64_t>(step) * 2)};
           return load(stores, wanted);
         };
@@ -301,7 +312,9 @@ TEST_CASE(
         REQUIRE(in_redis.state == in_memory.state);
         REQUIRE(in_redis.bookkeeping == in_memory.bookkeeping);
         REQUIRE(in_redis.stored == in_memory.stored);
+        REQUIRE(in_redis.saga_stored == in_memory.saga_stored);
         REQUIRE(in_redis.whole == in_memory.whole);
+        REQUIRE(sorted(in_redis.saga) == sorted(in_memory.saga));
         REQUIRE(sorted(in_redis.newer) == sorted(in_memory.newer));
         REQUIRE(sorted(in_redis.older) == sorted(in_memory.older));
         REQUIRE(sorted(in_redis.found) == sorted(in_memory.found));
@@ -328,6 +341,14 @@ TEST_CASE(
         break;
       }
       default: {
+        const auto see = [&](Stores& stores, int twin) {
+          return must(ask<SagaOverview>([&](auto then) {
+            stores.sagas().overview(shard, two(twin, token), std::move(then));
+          }));
+        };
+        ON_BOTH(seen_in_redis, seen_in_memory, see);
+        REQUIRE(seen_in_redis.fenced == seen_in_memory.fenced);
+        REQUIRE(seen_in_redis.sources == seen_in_memory.sources);
         const auto until = static_cast<std::int64_t>(world.below(1000)) + 1'800'000'000'000;
         const std::size_t limit = 1 + world.below(20);
         const auto call = [&](Stores& stores, int twin) {

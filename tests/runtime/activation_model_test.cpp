@@ -5,6 +5,7 @@
 //
 // The store is the twin in memory; what lies between it and the activation is here. A request
 // without an answer may still run, any time later or never, as the store's contract says.
+#include <catga/entities/saga/step_answer.hpp>
 #include <catga/runtime/activation.hpp>
 
 #include "../support/scene.hpp"
@@ -160,6 +161,10 @@ class Life final : public ActivationHost {
   void troubled(const Error& error) override {
     expect(error.code == Code::unknown, "trouble: " + error.text);
   }
+  Epoch source_epoch(ShardId saga_shard) override { return sources_[saga_shard]; }
+  void raise_source(ShardId saga_shard, Epoch epoch) override {
+    sources_[saga_shard] = std::max(sources_[saga_shard], epoch);
+  }
   void turn_begins(const std::string&) override {}
   void turn_ends(const std::string&) override {}
 
@@ -171,12 +176,15 @@ class Life final : public ActivationHost {
     std::string message, payload;
     std::size_t sent = 0, refused = 0;         ///< attempts; those told "not applied"
     std::optional<Result<std::string>> final;  ///< the recorded answer, once told
+    bool step = false;                         ///< of a saga
+    Epoch over;  ///< it was to be forgotten under this epoch: only older owners repeat it
   };
   struct Attempt {
     std::optional<std::size_t> operation;  ///< none: a query
     std::int64_t at_least = 0;             ///< with a query: what was told before it was sent
     bool answered = false;
     bool lost = false;  ///< its activation crashed
+    SagaStep::Verb verb = SagaStep::Verb::none;
   };
 
   // ---- chance ----
@@ -212,6 +220,12 @@ class Life final : public ActivationHost {
     for (const auto& [id, record] : commit.operations) {
       expect(recorded_.emplace(id, record).second, "an operation was recorded twice");
     }
+    for (const auto& [id, record] : commit.saga_operations) {
+      expect(recorded_.emplace(id, record).second,
+             "a step was recorded twice, or after it was forgotten");
+      seen_[record.type == OperationRecord::Type::tombstone ? "tombstone" : "step"] += 1;
+    }
+    if (!commit.forgotten.empty()) seen_["forgotten"] += 1;
     if (commit.state) {
       const std::vector<std::int64_t> serials = decode<List::State>(*commit.state).value().serials;
       expect(serials.size() >= truth_.size() &&
@@ -279,7 +293,8 @@ class Life final : public ActivationHost {
       fresh.serial = static_cast<std::int64_t>(operations_.size() + 1);
       fresh.id = OperationId{chance_() | 1, chance_()};
       fresh.time = cluster_ms() - 300 + static_cast<std::int64_t>(below(2200));
-      if (without_time_ && one_in(3)) fresh.time = 0;
+      fresh.step = one_in(3);
+      if (without_time_ && !fresh.step && one_in(3)) fresh.time = 0;
       switch (below(8)) {
         case 0:
           set(fresh, Break{fresh.serial});
@@ -319,6 +334,36 @@ class Life final : public ActivationHost {
     envelope.correlation = attempts_.size();
     Attempt attempt;
     attempt.operation = which;
+    if (operation.step) {
+      attempt.verb = one_in(4) ? SagaStep::Verb::settle : SagaStep::Verb::run;
+      Epoch epoch{saga_epoch_ - below(2)};
+      if (operation.over.value != 0) epoch.value = operation.over.value - 1 - below(2);
+      envelope.saga = {attempt.verb, saga_shard_, epoch};
+    }
+    attempts_.push_back(attempt);
+    activation_->arrived(std::move(envelope));
+  }
+  /// Of steps whose outcome their saga knows. It is over, and repeats none of them.
+  void send_forget() {
+    std::vector<OperationId> steps;
+    saga_epoch_ += below(2);
+    for (Operation& operation : operations_) {
+      if (!operation.step || !operation.final || operation.over.value != 0 || one_in(2)) continue;
+      operation.over = Epoch{saga_epoch_};
+      steps.push_back(operation.id);
+    }
+    if (steps.empty()) return;
+    Envelope envelope;
+    envelope.entity = entity_;
+    envelope.message = "forget";
+    envelope.payload = encode_forget(steps);
+    envelope.operation = OperationId{chance_() | 1, chance_()};
+    envelope.operation_ms = cluster_ms();
+    envelope.deadline_ms = now_ + static_cast<std::int64_t>(50 + below(2000));
+    envelope.correlation = attempts_.size();
+    envelope.saga = {SagaStep::Verb::forget, saga_shard_, Epoch{saga_epoch_}};
+    Attempt attempt;
+    attempt.verb = SagaStep::Verb::forget;
     attempts_.push_back(attempt);
     activation_->arrived(std::move(envelope));
   }
@@ -346,6 +391,12 @@ class Life final : public ActivationHost {
     attempt.answered = true;
     seen_[answer.ok() ? "reply" : std::string(name_of(answer.error().code))] += 1;
     const std::int64_t committed = static_cast<std::int64_t>(truth_.size());
+    if (attempt.verb == SagaStep::Verb::forget) {
+      return expect(answer.ok() || answer.error().code == Code::unavailable ||
+                        answer.error().code == Code::unknown ||
+                        answer.error().code == Code::timeout,
+                    "a request to forget was told something else");
+    }
     if (!attempt.operation) {
       if (!answer.ok()) {
         const Code code = answer.error().code;
@@ -360,6 +411,21 @@ class Life final : public ActivationHost {
     }
     Operation& operation = operations_[*attempt.operation];
     const std::int64_t place = place_of(operation.serial);
+    if (operation.step && answer.ok()) {
+      const StepReply step = decode_step_answer(*answer).value();
+      answer = step.bytes;
+      if (step.absent) {  // what the saga would hear of a rejected step
+        expect(attempt.verb == SagaStep::Verb::settle,
+               "a step that ran was told that it is absent");
+        const auto record = recorded_.find(operation.id);
+        expect(record != recorded_.end() && record->second.type != OperationRecord::Type::reply,
+               "absent, but not forbidden");
+        seen_["absent"] += 1;
+        if (operation.final) expect(!operation.final->ok(), "absent after a reply");
+        operation.final = Error{Code::rejected, "absent"};
+        return;
+      }
+    }
     if (answer.ok()) {
       expect(decode<std::int64_t>(*answer).value() == place, "a reply of what is not committed");
       highest_told_ = std::max(highest_told_, place);
@@ -411,7 +477,15 @@ class Life final : public ActivationHost {
     activation_ =
         std::make_unique<Activation>(*this, kind_, messenger_, limits_, shard_, entity_, token_);
   }
+  /// Another node, or this one after a crash, reads what the store has.
+  void read_sources() {
+    sources_.clear();
+    stores_.sagas().overview(shard_, *standing(), [this](Result<SagaOverview> overview) {
+      for (const auto& [shard, epoch] : overview->sources) sources_[shard] = epoch;
+    });
+  }
   void start_with(Waitlist<Envelope> queue) {
+    read_sources();
     start();
     for (Envelope& envelope : queue) activation_->arrived(std::move(envelope));
   }
@@ -423,8 +497,10 @@ class Life final : public ActivationHost {
         late_.push_back(*commit_out_);
     }
     for (Attempt& attempt : attempts_) attempt.lost |= !attempt.answered;
-    if (one_in(2))
+    if (one_in(2)) {
       token_ = exchange(one_in(2) ? token_.incarnation : Incarnation{1, ++incarnations_});
+      read_sources();
+    }
     start();
   }
   /// The shard looks at its record, as it does when something was fenced.
@@ -485,6 +561,7 @@ class Life final : public ActivationHost {
         answer_load();
         break;
       case 11:
+        if (one_in(4)) send_forget();
         answer_ask();
         break;
       case 12:
@@ -574,6 +651,9 @@ class Life final : public ActivationHost {
   const Kind kind_ = kind_of<List>();
   const ShardId shard_{3};
   const EntityId entity_{"list", "a"};
+  const ShardId saga_shard_{77};
+  std::uint64_t saga_epoch_ = 5;
+  std::map<ShardId, Epoch> sources_;
   ActivationLimits limits_;
   NoMessenger messenger_;
   std::int64_t now_ = 1'000'000, refusing_until_ = 0;
@@ -629,9 +709,9 @@ TEST_CASE(
   INFO(all.str());
   // The model must have been where the trouble is: all outcomes of a commit (4 fenced), all
   // answers.
-  for (const char* what :
-       {"commit 0", "commit 1", "commit 2", "commit 3", "commit 4", "reply", "rejected", "failed",
-        "unknown", "unavailable", "timeout", "expired", "applied"}) {
+  for (const char* what : {"commit 0", "commit 1", "commit 2", "commit 3", "commit 4", "reply",
+                           "rejected", "failed", "unknown", "unavailable", "timeout", "expired",
+                           "applied", "step", "tombstone", "absent", "forgotten"}) {
     CHECK_MESSAGE(seen[what] > 0, what);
   }
   if (std::getenv("CATGA_TEST_COUNTS")) MESSAGE(all.str());

@@ -45,6 +45,15 @@ TEST_CASE("the bytes of the memory of operation ids are what they have always be
                                         50));
 }
 
+TEST_CASE("steps of sagas are counted behind what was always there, if there are any") {
+  Generations one = some();
+  one.saga_count = 3;
+  one.saga_bytes = 400;
+  CHECK(bytes_of(one) ==
+        bytes_of(some()) + std::string("\x03\0\0\0\0\0\0\0\x90\x01\0\0\0\0\0\0", 16));
+  CHECK(parse_generations(bytes_of(one)).value() == one);
+}
+
 TEST_CASE("an entity never committed remembers nothing, and a later version may say more") {
   CHECK(parse_generations("").value() == Generations{});
   CHECK(parse_generations(bytes_of(some()) + "more").value() == some());

@@ -332,6 +332,30 @@ TEST_CASE("an envelope is read as it was written, of each class") {
   CHECK(same(*read, bare));
 }
 
+TEST_CASE(
+    "an ask of a saga says so behind all the rest; one cut short, strange or no ask is malformed") {
+  Envelope one = envelope();
+  const std::string plain = wire::encode(one, 0);
+  for (const auto verb : {SagaStep::Verb::run, SagaStep::Verb::settle, SagaStep::Verb::forget}) {
+    one.saga = {verb, shard, epoch};
+    const std::string whole = wire::encode(one, 0);
+    CHECK(whole.starts_with(plain));
+    const auto read = wire::decode(whole, 0);
+    REQUIRE(read.ok());
+    CHECK(same(*read, one));
+    CHECK(read->saga == one.saga);
+    for (std::size_t size = plain.size() + 1; size < whole.size(); ++size)
+      CHECK_FALSE(wire::decode(whole.substr(0, size), 0).ok());
+    CHECK_FALSE(wire::decode(whole + '\0', 0).ok());
+    std::string strange = whole;
+    strange[plain.size()] = 4;
+    CHECK_FALSE(wire::decode(strange, 0).ok());
+    strange = whole;
+    strange[0] = static_cast<char>(MessageClass::tell);
+    CHECK_FALSE(wire::decode(strange, 0).ok());
+  }
+}
+
 TEST_CASE("a command without an operation id is malformed: all such would be copies of one") {
   for (const MessageClass kind : {MessageClass::ask, MessageClass::tell}) {
     Envelope one = envelope();

@@ -31,6 +31,7 @@ struct How {
   std::optional<std::int64_t> time{};      ///< of the operation; cluster time
   std::optional<std::int64_t> deadline{};  ///< from now
   std::vector<EntityId> path{};
+  SagaStep saga{};
 };
 
 class Scene final : public ActivationHost {
@@ -105,6 +106,7 @@ class Scene final : public ActivationHost {
     }
     envelope.deadline_ms = now + how.deadline.value_or(5000);
     envelope.path = how.path;
+    envelope.saga = how.saga;
     envelope.reply_to = Incarnation{9, 9};
     return arrive(std::move(envelope));
   }
@@ -147,6 +149,9 @@ class Scene final : public ActivationHost {
       return std::to_string(number.value());
     const auto text = decode<std::string>(answers_[n]->value());
     return text ? text.value() : "a reply that cannot be read";
+  }
+  const Result<std::string>* answer_to(std::size_t n) const {
+    return answers_[n] ? &*answers_[n] : nullptr;
   }
   std::string words(std::size_t n) const {
     return answers_[n] && !answers_[n]->ok() ? answers_[n]->error().text : "";
@@ -283,6 +288,10 @@ class Scene final : public ActivationHost {
   void wake_at(std::int64_t at_ms) override {  // as the entity's actor: one alarm, the earliest
     if (!wake_at_ms_ || at_ms < *wake_at_ms_) wake_at_ms_ = at_ms;
   }
+  Epoch source_epoch(ShardId saga_shard) override { return sources[saga_shard]; }
+  void raise_source(ShardId saga_shard, Epoch epoch) override {
+    sources[saga_shard] = std::max(sources[saga_shard], epoch);
+  }
   void troubled(const Error& error) override { troubles.push_back(error); }
   void turn_begins(const std::string&) override { CHECK(turns_open++ == 0); }
   void turn_ends(const std::string&) override { turns_open -= 1; }
@@ -305,6 +314,7 @@ class Scene final : public ActivationHost {
   std::vector<std::string> unsure_timers;
   std::vector<std::pair<Ask, std::uint64_t>> asks;
   std::vector<OwnerToken> fences;
+  std::map<ShardId, Epoch> sources;
   std::vector<Error> troubles;
   int turns_open = 0;
   std::unique_ptr<Activation> activation;
