@@ -38,10 +38,12 @@ struct Ask {
   std::string payload;
   bool query = false;
   OperationId operation;  ///< none: the messenger makes one
-  std::int64_t operation_ms =
-      0;  ///< when the caller could first have sent it, cluster time; 0: now
+  /// When the caller could first have sent it, cluster time. 0: now; of an `operation` of the caller's own: its owner
+  /// remembers when it saw it first.
+  std::int64_t operation_ms = 0;
   std::chrono::milliseconds timeout{0};  ///< 0: ask.timeout of the node
   std::vector<EntityId> path;            ///< the entities waiting for this ask, outermost first
+  bool keyed = false;  ///< `operation` was made of a key, and nobody knows its time
   SagaStep
       saga{};  ///< with a verb, a good answer is a StepAnswer in bytes (entities/saga/step_answer.hpp)
 };

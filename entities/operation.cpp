@@ -1,5 +1,7 @@
 #include "catga/entities/operation.hpp"
 
+#include "catga/sharding/hash.hpp"
+
 #include <pthread.h>
 #include <unistd.h>
 
@@ -9,6 +11,7 @@
 #include <cstdlib>
 #include <optional>
 #include <random>
+#include <string>
 
 namespace catga {
 
@@ -42,6 +45,16 @@ OperationId drawn() {
   return drawn.ids[--drawn.left];
 }
 }  // namespace
+
+OperationId operation_of_key(const EntityId& entity, std::string_view message,
+                             std::string_view key) {
+  std::string bytes = entity.kind;
+  for (const std::string_view part : {std::string_view(entity.key), message, key}) {
+    bytes.push_back('\0');
+    bytes += part;
+  }
+  return hash128(48, bytes);
+}
 
 PretendedChance::PretendedChance(std::uint64_t seed) { pretended.emplace(seed); }
 PretendedChance::~PretendedChance() { pretended.reset(); }

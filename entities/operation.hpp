@@ -3,6 +3,7 @@
 #include "catga/sharding/ids.hpp"
 
 #include <cstdint>
+#include <string_view>
 
 namespace catga {
 
@@ -10,6 +11,10 @@ namespace catga {
 /// fork never make the same id: the second's commands would be answered with the replies to the
 /// first's.
 OperationId new_operation_id();
+
+/// The id for a key of a client's: the same for the same key, entity and message.
+OperationId operation_of_key(const EntityId& entity, std::string_view message,
+                             std::string_view key);
 
 /// For simulations: while it lives, ids made on this thread follow from `seed`.
 class PretendedChance {

@@ -12,7 +12,7 @@ Status sendable(const Messenger* messenger, const Ask& ask) {
                                    " came from a turn and is only a name: send through the turn "
                                    "(turn.tell, co_await turn.ask)"};
   }
-  if (ask.operation && ask.operation_ms <= 0) {
+  if (ask.operation && ask.operation_ms <= 0 && !ask.keyed) {
     return Error{Code::malformed,
                  "asking " + text_of(ask.entity) +
                      " with an operation id of your own needs AskOptions::operation_time too, "

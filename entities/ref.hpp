@@ -25,7 +25,12 @@ struct AskOptions {
   std::chrono::milliseconds timeout{0};  ///< 0: ask.timeout of the node
   OperationId operation{};  ///< none: one is made, and kept across this ask's own repeats
   std::chrono::system_clock::time_point operation_time{};  ///< needed with `operation`
+  /// Instead of both: any text that names this command, as an order number does. Repeats with the same key, message and
+  /// entity take effect once, for idempotency.retention. Costs a look-up more than an id with its time.
+  std::string_view idempotency_key{};  ///< read before the call returns
 };
+// Temporaries of it stand in co_await expressions: see is_aggregate_temporary.
+static_assert(std::is_trivially_destructible_v<AskOptions>);
 
 namespace detail {
 
@@ -165,6 +170,12 @@ class Ref {
     ask.payload = encode(message);
     ask.query = detail::is_query<Entity, Message>;
     ask.operation = options.operation;
+    if (!options.idempotency_key.empty()) {
+      ask.operation = operation_of_key(ask.entity, ask.message, options.idempotency_key);
+      ask.keyed = true;
+      ask.timeout = options.timeout;
+      return ask;
+    }
     ask.operation_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
                            options.operation_time.time_since_epoch())
                            .count();

@@ -22,12 +22,14 @@
 //   {c:s}:ob             stream  outbox, field b. Trimmed when delivered
 //   {c:s}:tm, tp         zset, hash   timers: member -> due time in ms; member -> message
 //   {c:s}:src            hash    saga shard -> epoch: older steps are refused. Stays, one field per shard
+//   {c:s}:ik:<day>       hash    operation id of a client's key -> first seen, in ms. TTL of the whole table
 //   {c:s}:sg:<type>/<id> hash    header of a saga. TTL after its end
 //   {c:s}:sj:<type>/<id> list    its journal, entry 0 is the input. TTL after its end
 //   {c:s}:sa, sp, sf     zset    <type>/<id> -> last change (active), since (parked), when (ended)
 #pragma once
 #include "catga/sharding/ids.hpp"
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -68,6 +70,7 @@ class ShardKeys {
   std::string outbox() const { return tag_ + "ob"; }
   std::string timers() const { return tag_ + "tm"; }
   std::string timer_messages() const { return tag_ + "tp"; }
+  std::string client_keys(std::int64_t day) const { return tag_ + "ik:" + std::to_string(day); }
   std::string sources() const { return tag_ + "src"; }
   std::string saga_header(const EntityId& saga) const { return of("sg:", saga); }
   std::string saga_journal(const EntityId& saga) const { return of("sj:", saga); }

@@ -1,4 +1,4 @@
-// Operation records as bytes: 1 type, 8 request hash, 6 time in ms, all big-endian, then the reply.
+// What stands beside state as bytes and keys: the days of client keys, and operation records: 1 type, 8 request hash, 6 time in ms, all big-endian, then the reply.
 #include "catga/persistence/stores.hpp"
 #include "catga/sharding/bytes.hpp"
 
@@ -23,6 +23,19 @@ std::uint64_t read_number(std::string_view bytes) {
 }
 
 }  // namespace
+
+std::vector<std::int64_t> seen_days(std::int64_t now_ms, std::chrono::milliseconds retention) {
+  constexpr std::chrono::milliseconds day = std::chrono::hours{24};
+  const std::int64_t today = now_ms / day.count();
+  std::vector<std::int64_t> days{today, today + 1};
+  const std::int64_t older = (retention.count() + day.count() - 1) / day.count();
+  for (std::int64_t back = 1; back <= older; ++back) days.push_back(today - back);
+  return days;
+}
+
+std::chrono::milliseconds seen_ttl(std::chrono::milliseconds retention) {
+  return retention + std::chrono::hours{25};  // a day to be written in, and an hour for clocks
+}
 
 std::string bytes_of(const OperationRecord& record) {
   assert(record.time_ms >= 0 && record.time_ms < time_end_ms);

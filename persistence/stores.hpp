@@ -215,6 +215,26 @@ struct TimerPage {
   std::vector<TimerEntry> timers;
 };
 
+/// first_seen: a time for an operation id that came without one, shared by all its repeats.
+struct FirstSeen {
+  ShardId shard;
+  OwnerToken token;
+  OperationId id;
+  std::int64_t now_ms = 0;                 ///< cluster time: what a new id gets
+  std::chrono::milliseconds retention{0};  ///< ids are kept for so long, by whole days
+  std::size_t cap = 100'000;               ///< ids of one day in this shard
+};
+struct Seen {
+  enum class Outcome { ok, full, fenced } outcome = Outcome::ok;
+  std::int64_t at_ms = 0;           ///< with ok
+  std::optional<OwnerToken> token;  ///< with fenced
+};
+/// The days whose tables may know an id: first the one that is written, then the one after it (another clock may be
+/// ahead), then the older ones.
+std::vector<std::int64_t> seen_days(std::int64_t now_ms, std::chrono::milliseconds retention);
+/// How long a table lives from its first id on: ids of its last moment, too, for the retention.
+std::chrono::milliseconds seen_ttl(std::chrono::milliseconds retention);
+
 class StateStore {
  public:
   virtual ~StateStore() = default;
@@ -230,6 +250,7 @@ class StateStore {
   /// Timers due up to `until_ms`, in due order, at most `limit`.
   virtual void read_timers(ShardId shard, const OwnerToken& token, std::int64_t until_ms,
                            std::size_t limit, Then<TimerPage> then) = 0;
+  virtual void first_seen(const FirstSeen& id, Then<Seen> then) = 0;
 
   /// Commits that were not sent yet, and how many ever were. Thread-safe.
   struct Waiting {

@@ -7,6 +7,7 @@
 #include "catga/runtime/config.hpp"
 
 #include "catga/persistence/redis/options.hpp"
+#include "catga/runtime/retention.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -743,6 +744,10 @@ std::vector<std::string> mistakes_of(const Config& config, const std::vector<Set
                     value("redis.command_timeout"), value("membership.session_ttl")));
   if (!config.nats.token.empty() && !(config.nats.user.empty() && config.nats.password.empty()))
     all.emplace_back("nats.token and nats.user or nats.password are both set; use one method");
+  const Status remembered = check_retention(
+      config.idempotency.retention,
+      {{"ask.timeout", config.ask.timeout}, {"the time a tell is repeated", tell_window}});
+  if (!remembered.ok()) all.push_back(remembered.error().text);
   return all;
 }
 

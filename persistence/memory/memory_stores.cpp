@@ -415,8 +415,13 @@ struct MemoryStores::Private {
     }
   };
   using StreamId = std::pair<std::uint64_t, std::uint64_t>;
+  struct Day {
+    std::map<OperationId, std::int64_t> seen;
+    Life life;
+  };
   struct Shard {
     std::map<EntityId, Entity> entities;
+    std::map<std::int64_t, Day> days;  ///< ids of clients' keys
     std::map<StreamId, std::string> outbox;
     StreamId last_id{0, 0};  ///< of the outbox, entries trimmed included
     std::map<std::string, std::pair<std::int64_t, std::string>> timers;
@@ -566,6 +571,35 @@ struct MemoryStores::Private {
     return loaded;
   }
 
+  Seen first_seen_now(const FirstSeen& wanted, std::int64_t now) {
+    Seen seen;
+    if (const auto token = standing(wanted.shard); token != wanted.token) {
+      seen.outcome = Seen::Outcome::fenced;
+      seen.token = token;
+      return seen;
+    }
+    auto& days = shards[wanted.shard].days;
+    std::erase_if(days, [now](const auto& day) { return day.second.life.over(now); });
+    const std::vector<std::int64_t> known = seen_days(wanted.now_ms, wanted.retention);
+    for (const std::int64_t day : known) {
+      const auto kept = days.find(day);
+      if (kept == days.end()) continue;
+      const auto found = kept->second.seen.find(wanted.id);
+      if (found == kept->second.seen.end()) continue;
+      seen.at_ms = found->second;
+      return seen;
+    }
+    const auto first = days.find(known.front());
+    if ((first == days.end() ? 0 : first->second.seen.size()) >= wanted.cap) {
+      seen.outcome = Seen::Outcome::full;
+      return seen;
+    }
+    Day& today = days[known.front()];
+    if (today.seen.empty()) today.life.until_ms = now + seen_ttl(wanted.retention).count();
+    today.seen[wanted.id] = seen.at_ms = wanted.now_ms;
+    return seen;
+  }
+
   class State final : public StateStore {
    public:
     explicit State(Private& all) : all_(all) {}
@@ -635,6 +669,10 @@ struct MemoryStores::Private {
         page.timers = std::move(due);
         return page;
       });
+    }
+
+    void first_seen(const FirstSeen& id, Then<Seen> then) override {
+      all_.run<Seen>(then, [this, &id](std::int64_t now) { return all_.first_seen_now(id, now); });
     }
 
    private:

@@ -404,6 +404,22 @@ Result<TimerPage> timer_page_of(Reply reply) {
   return page;
 }
 
+Result<Seen> seen_of(Reply reply) {
+  const std::string_view says = reply[0].text();
+  Seen seen;
+  if (says == "FENCED") {
+    seen.outcome = Seen::Outcome::fenced;
+    seen.token = token_in(reply[1].text());
+  } else if (says == "FULL") {
+    seen.outcome = Seen::Outcome::full;
+  } else {
+    const auto at = parse_number(reply[1].text());
+    if (!at) return unreadable(Script::first_seen, "a time");
+    seen.at_ms = static_cast<std::int64_t>(*at);
+  }
+  return seen;
+}
+
 class RedisStateStore final : public StateStore {
  public:
   RedisStateStore(std::string cluster, const std::vector<std::unique_ptr<Pipeline>>& pipelines)
@@ -467,6 +483,21 @@ class RedisStateStore final : public StateStore {
                                     .arguments = {text_of(token), std::to_string(until_ms),
                                                   std::to_string(std::min(limit, most_in_page))},
                                     .then = answer_by<TimerPage>(timer_page_of, std::move(then))});
+  }
+
+  void first_seen(const FirstSeen& id, Then<Seen> then) override {
+    const ShardKeys keys(cluster_, id.shard);
+    std::vector<std::string> tables{keys.owner()};
+    for (const std::int64_t day : seen_days(id.now_ms, id.retention)) {
+      tables.push_back(keys.client_keys(day));
+    }
+    of(id.shard).submit(Pipeline::Call{
+        .script = Script::first_seen,
+        .keys = std::move(tables),
+        .arguments = {text_of(id.token), bytes_of(id.id), std::to_string(id.now_ms),
+                      std::to_string(seen_ttl(id.retention).count()), std::to_string(id.cap)},
+        .writes = true,
+        .then = answer_by<Seen>(seen_of, std::move(then))});
   }
 
   Waiting waiting() const override {

@@ -342,6 +342,22 @@ for i=1,#due,2 do messages[#messages+1]=call('HGET',KEYS[3],due[i]) or '' end
 return {'OK',due,messages}
 )lua";
 
+// Gives an id without a time a time that its repeats share.
+// KEYS 1 owner, 2.. day tables: the one to write, then others that may know it
+// ARGV 1 token, 2 operation id, 3 now, 4 ttl of a table, 5 most ids in one
+// returns {'OK', time} or {'FULL'}
+constexpr std::string_view first_seen = R"lua(
+for i=2,#KEYS do
+  local at=call('HGET',KEYS[i],ARGV[2])
+  if at then return {'OK',at} end
+end
+local size=call('HLEN',KEYS[2])
+if size>=tonumber(ARGV[5]) then return {'FULL'} end
+call('HSET',KEYS[2],ARGV[2],ARGV[3])
+if size==0 then call('PEXPIRE',KEYS[2],ARGV[4]) end
+return {'OK',ARGV[3]}
+)lua";
+
 struct Text {
   Script script;
   std::string_view name, head, first_prelude, second_prelude, body;
@@ -371,6 +387,7 @@ constexpr std::array<Text, script_count> texts{{
     {Script::saga_list, "saga_list", any_memory, fence, "", saga_script::read_list},
     {Script::saga_headers, "saga_headers", any_memory, fence, "", saga_script::read_headers},
     {Script::saga_overview, "saga_overview", any_memory, fence, "", saga_script::overview},
+    {Script::first_seen, "first_seen", needs_memory, fence, "", first_seen},
 }};
 
 const Text& entry_of(Script script) {

@@ -4,8 +4,9 @@
 // Every script begins with `#!lua`. Redis then refuses it whole, before its first line, on a
 // replica, on a primary short of replicas, with a full disk and, without `flags=allow-oom`, with
 // full memory. Reads are scripts too, and without the flag `no-writes`, so that a demoted primary
-// answers READONLY and not with what it remembers. Only `shard_commit` lacks `allow-oom`: with full
-// memory commits are refused, while ownership, sessions, loading and trimming go on.
+// answers READONLY and not with what it remembers. Only scripts that add users' data (`shard_commit`,
+// `saga_create`, `saga_commit`, `first_seen`) lack `allow-oom`: with full memory they are refused,
+// while ownership, sessions, loading and trimming go on.
 #pragma once
 #include <array>
 #include <cstddef>
@@ -38,8 +39,9 @@ enum class Script : std::size_t {
   saga_list,
   saga_headers,
   saga_overview,
+  first_seen,
 };
-constexpr std::size_t script_count = 23;
+constexpr std::size_t script_count = 24;
 
 /// Lower case, as in errors: "shard_commit".
 std::string_view name_of(Script script);

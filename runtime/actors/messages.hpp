@@ -86,6 +86,11 @@ struct SourcesRead {
   std::uint64_t reading = 0;
   std::shared_ptr<Result<SagaOverview>> overview;
 };
+struct TimeGiven {  ///< to an ask that came without the time of its operation
+  std::shared_ptr<Envelope> envelope;
+  OwnerToken token;
+  std::shared_ptr<Result<Seen>> seen;
+};
 struct Trimmed {
   std::string through;
   OwnerToken token;
@@ -184,6 +189,7 @@ CATGA_LOCAL_MESSAGE(HandoverHeard)
 CATGA_LOCAL_MESSAGE(OutboxRead)
 CATGA_LOCAL_MESSAGE(TimersRead)
 CATGA_LOCAL_MESSAGE(SourcesRead)
+CATGA_LOCAL_MESSAGE(TimeGiven)
 CATGA_LOCAL_MESSAGE(LookAtPrimary)
 CATGA_LOCAL_MESSAGE(ProofRead)
 CATGA_LOCAL_MESSAGE(Trimmed)

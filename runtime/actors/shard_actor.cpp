@@ -105,6 +105,10 @@ caf::behavior ShardActor::make_behavior() {
       [this](OutboxRead& message) { outbox_read(message); },
       [this](TimersRead& message) { timers_read(message); },
       [this](const SourcesRead& message) { sources_read(message); },
+      [this](const TimeGiven& message) {
+        time_given(message);
+        arm();
+      },
       [this](const LookAtPrimary&) {
         look_at_primary();
         arm();
@@ -556,6 +560,7 @@ void ShardActor::run(Envelope envelope) {
   if (envelope.kind != MessageClass::timer && envelope.deadline_ms <= boot_ms()) {
     return refuse(envelope, Code::timeout, "the deadline passed on the way");
   }
+  if (lacks_time(envelope)) return give_time(std::move(envelope));
   std::uint64_t waiting = 0;
   {
     const auto guard = door_.lock();
@@ -575,6 +580,51 @@ void ShardActor::run(Envelope envelope) {
          text_of(envelope.entity) + " has " + std::to_string(waiting) +
              " messages waiting (entity.mailbox)",
          std::chrono::milliseconds(50));
+}
+
+/// The id was made of a key of a client's, who does not know when it was first used.
+bool ShardActor::lacks_time(const Envelope& envelope) const {
+  return envelope.operation_ms == 0 && envelope.operation && !envelope.saga &&
+         envelope.kind != MessageClass::timer && !reads_only(envelope);
+}
+
+/// All copies of it share the time of the first, so that it is known or `expired` like any other.
+void ShardActor::give_time(Envelope envelope) {
+  FirstSeen wanted;
+  wanted.shard = shard_.id;
+  wanted.token = shard_.token;
+  wanted.id = envelope.operation;
+  wanted.now_ms = host_.standing.cluster_now();
+  wanted.retention = std::chrono::milliseconds(host_.limits.retention);
+  host_.stores.state().first_seen(wanted, [self = self_handle(), token = shard_.token,
+                                           held = std::make_shared<Envelope>(std::move(envelope))](
+                                              Result<Seen> seen) {
+    caf::anon_send(self, TimeGiven{held, token, std::make_shared<Result<Seen>>(std::move(seen))});
+  });
+}
+
+void ShardActor::time_given(const TimeGiven& message) {
+  const Result<Seen>& seen = *message.seen;
+  Envelope envelope = std::move(*message.envelope);
+  if (!seen.ok()) {
+    const bool overloaded = seen.error().code == Code::overloaded;
+    return refuse(envelope, overloaded ? Code::overloaded : Code::unavailable,
+                  "the time of operation " + text_of(envelope.operation) +
+                      " could not be looked up: " + seen.error().text,
+                  std::chrono::milliseconds(100));
+  }
+  if (seen->outcome == Seen::Outcome::full) {
+    return refuse(envelope, Code::overloaded,
+                  "shard " + std::to_string(shard_.id.value) +
+                      " has seen as many keys of clients today as it may",
+                  std::chrono::seconds(1));
+  }
+  if (seen->outcome == Seen::Outcome::fenced) {
+    if (message.token == shard_.token) apply(WasFenced{message.token});
+  } else {
+    envelope.operation_ms = seen->at_ms;
+  }
+  dispatch(std::move(envelope), false);
 }
 
 /// An ask from a suspended turn. A draining entity may itself be suspended in a turn that waits for this very ask: only

@@ -62,6 +62,9 @@ class ShardActor final : public caf::event_based_actor {
   // messages
   void dispatch(Envelope envelope, bool fresh, std::int64_t since_ms = 0, ViewVersion seen = {});
   void run(Envelope envelope);
+  bool lacks_time(const Envelope& envelope) const;
+  void give_time(Envelope envelope);
+  void time_given(const TimeGiven& message);
   static bool ends_a_knot(const Envelope& envelope);
   void hold(Envelope envelope, std::int64_t since_ms);
   void look_up(Envelope envelope);

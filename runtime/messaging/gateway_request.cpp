@@ -1,6 +1,6 @@
 #include "catga/runtime/messaging/gateway_request.hpp"
 
-#include "catga/sharding/hash.hpp"
+#include "catga/entities/operation.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -37,12 +37,7 @@ std::vector<std::string_view> tokens_of(std::string_view subject) {
 OperationId operation_of(std::string_view header, const EntityId& entity,
                          std::string_view message) {
   if (const Result<OperationId> id = parse_wide_id<OperationId>(header); id.ok() && *id) return *id;
-  std::string bytes = entity.kind;
-  for (const std::string_view part : {std::string_view(entity.key), message, header}) {
-    bytes.push_back('\0');
-    bytes += part;
-  }
-  return hash128(48, bytes);
+  return operation_of_key(entity, message, header);
 }
 
 }  // namespace

@@ -224,4 +224,19 @@ TEST_CASE("embedded, without any server, the same holds: one node, stores in mem
   must(node.stop());
 }
 
+TEST_CASE("a command with a key of the caller's takes effect once, however often it is sent") {
+  Config config = Config::embedded();
+  config.log.level = "off";
+  Node node{config};
+  node.host<Counter>();
+  must(node.start());
+  const AskOptions order{.idempotency_key = "order-17"};
+  const Ref<Counter> alice = node.ref<Counter>("alice"), bob = node.ref<Counter>("bob");
+  for (int i = 0; i < 4; ++i) CHECK(must(alice.ask(Add{5}, order)) == 5);
+  CHECK(alice.ask(Add{6}, order).error().code == Code::malformed);
+  CHECK(must(bob.ask(Add{7}, order)) == 7);
+  CHECK(must(alice.ask(Add{1}, {.idempotency_key = "order-18"})) == 6);
+  must(node.stop());
+}
+
 }  // namespace catga::testing

@@ -1,5 +1,6 @@
 // References against a messenger that only remembers.
 #include <catga/entities/entity.hpp>
+#include <catga/entities/operation.hpp>
 #include <catga/entities/ref.hpp>
 
 #include <doctest/doctest.h>
@@ -128,6 +129,24 @@ TEST_CASE("a caller may repeat with its own operation id, and then gives its tim
     CHECK(ask.operation == options.operation);
     CHECK(ask.operation_ms == 1'700'000'000'123);
   }
+}
+
+TEST_CASE(
+    "a key of the caller's makes one id for one message to one entity, whose time the owner "
+    "knows") {
+  Remembering node;
+  const Ref<Box> box(&node, "k"), other(&node, "k2");
+  const AskOptions order{.idempotency_key = "order-17"};
+  CHECK(box.ask(Put{}, order).ok());
+  CHECK(box.ask(Put{}, order).ok());
+  CHECK(other.ask(Put{}, order).ok());
+  CHECK(box.ask(Put{}, {.idempotency_key = "order-18"}).ok());
+  REQUIRE(node.asks.size() == 4);
+  CHECK(node.asks[0].operation == operation_of_key({"box", "k"}, "Put", "order-17"));
+  CHECK(node.asks[0].operation_ms == 0);
+  CHECK(node.asks[1].operation == node.asks[0].operation);
+  CHECK(node.asks[2].operation != node.asks[0].operation);
+  CHECK(node.asks[3].operation != node.asks[0].operation);
 }
 
 TEST_CASE("a callback gets the typed result once") {

@@ -158,6 +158,10 @@ inline Renewed renew(Stores& stores, Incarnation who,
 inline Reaped reap(Stores& stores, Incarnation who) {
   return must(ask<Reaped>([&](Then<Reaped> then) { stores.members().reap(who, std::move(then)); }));
 }
+inline Seen first_seen(Stores& stores, const FirstSeen& wanted) {
+  return must(
+      ask<Seen>([&](Then<Seen> then) { stores.state().first_seen(wanted, std::move(then)); }));
+}
 inline OutboxPage outbox(Stores& stores, ShardId shard, OwnerToken token, std::string after = "",
                          std::size_t limit = 100) {
   return must(ask<OutboxPage>([&](Then<OutboxPage> then) {

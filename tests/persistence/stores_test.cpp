@@ -592,4 +592,64 @@ TEST_CASE("a callback may call the store again") {
   CHECK(answered);
 }
 
+// ---- keys of clients ------------------------------------------------------------------------------------------
+
+TEST_CASE("a key of a client gets a time once: repeats share it, on the next days too") {
+  on_both([](Stores& stores) {
+    constexpr std::int64_t day = 24 * 3600 * 1000, noon = 20'000 * day + day / 2;
+    FirstSeen wanted;
+    wanted.shard = shard;
+    wanted.token = claim(stores, shard, node(1));
+    wanted.id = operation(1);
+    wanted.now_ms = noon;
+    wanted.retention = std::chrono::milliseconds{2 * day};
+    CHECK(first_seen(stores, wanted).at_ms == noon);
+    for (const std::int64_t later : {std::int64_t{1}, day, 2 * day}) {
+      wanted.now_ms = noon + later;
+      CHECK(first_seen(stores, wanted).at_ms == noon);
+    }
+    wanted.now_ms = noon - day;  // a clock behind, after one that was ahead
+    CHECK(first_seen(stores, wanted).at_ms == noon);
+    wanted.id = operation(2);
+    CHECK(first_seen(stores, wanted).at_ms == noon - day);
+    wanted.now_ms = noon + 3 * day;  // older than anybody remembers
+    wanted.id = operation(1);
+    CHECK(first_seen(stores, wanted).at_ms == noon + 3 * day);
+  });
+}
+
+TEST_CASE("a full table of keys takes no new ones, and an old token none at all") {
+  on_both([](Stores& stores) {
+    FirstSeen wanted;
+    wanted.shard = shard;
+    wanted.token = claim(stores, shard, node(1));
+    wanted.now_ms = 1'700'000'000'000;
+    wanted.retention = 1h;
+    wanted.cap = 2;
+    for (const std::uint64_t number : {1u, 2u}) {
+      wanted.id = operation(number);
+      CHECK(first_seen(stores, wanted).outcome == Seen::Outcome::ok);
+    }
+    wanted.id = operation(3);
+    CHECK(first_seen(stores, wanted).outcome == Seen::Outcome::full);
+    wanted.id = operation(2);
+    CHECK(first_seen(stores, wanted).outcome == Seen::Outcome::ok);
+    wanted.id = operation(3);
+    wanted.now_ms += 24 * 3600 * 1000;  // the next day has a table of its own
+    CHECK(first_seen(stores, wanted).outcome == Seen::Outcome::ok);
+    const OwnerToken now = *exchange(stores, shard, wanted.token, node(2), "m").record.token;
+    CHECK(first_seen(stores, wanted).outcome == Seen::Outcome::fenced);
+    CHECK(first_seen(stores, wanted).token == now);
+  });
+}
+
+TEST_CASE("the days that may know a key begin with today, and reach back for the retention") {
+  constexpr std::int64_t day = 24 * 3600 * 1000;
+  CHECK(seen_days(10 * day, 1h) == std::vector<std::int64_t>{10, 11, 9});
+  CHECK(seen_days(11 * day - 1, std::chrono::milliseconds{2 * day}) ==
+        std::vector<std::int64_t>{10, 11, 9, 8});
+  CHECK(seen_days(10 * day, std::chrono::milliseconds{2 * day + 1}).back() == 7);
+  CHECK(seen_ttl(48h) >= 48h + 24h);
+}
+
 }  // namespace catga

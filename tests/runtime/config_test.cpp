@@ -192,6 +192,9 @@ TEST_CASE("settings that depend on each other are checked together") {
   CHECK(Config::parse({"--membership-heartbeat=200ms"}).ok());
   CHECK(has(trouble_of({"--membership-session-renew=1700ms"}), "three times"));
   CHECK(has(trouble_of({"--redis-command-timeout=5s"}), "must be shorter"));
+  CHECK(has(trouble_of({"--idempotency-retention=24h"}), "idempotency.retention is 24h"));
+  CHECK(has(trouble_of({"--idempotency-retention=26h", "--ask-timeout=26h"}), "ask.timeout (26h)"));
+  CHECK(Config::parse({"--idempotency-retention=25h"}).ok());
   Config config;
   config.membership.suspect_after = 500ms;
   const auto status = config.validate();

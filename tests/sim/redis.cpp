@@ -703,6 +703,16 @@ struct SimStores::State final : StateStore {
         }));
   }
 
+  void first_seen(const FirstSeen& id, Then<Seen> then) override {
+    of(id.shard).submit(
+        request_of<Seen>(std::move(then), true, [this, id](MemoryStores& data, bool) {
+          FirstSeen wanted = id;
+          if (redis.planted == Break::bare_epochs)
+            wanted.token = same_epoch(data, id.shard, id.token);
+          return take<Seen>([&](auto done) { data.state().first_seen(wanted, done); });
+        }));
+  }
+
   SimStores& all;
   Redis& redis;
   Machine& machine;
