@@ -19,11 +19,18 @@ struct OutgoingTell {
   std::string message;
   std::string payload;
 };
+/// What becomes of the ticks of a repeated timer that were missed, while nobody owned its shard say.
+enum class Missed : std::uint8_t {
+  once,  ///< they are one tick
+  all,   ///< each is a tick of its own, at most 100 of them
+};
 /// A timer a turn sets (or cancels): fires `message` at this same entity.
 struct TimerChange {
   std::string name;         ///< empty: unnamed, the runtime names it by operation id and number
   std::int64_t due_ms = 0;  ///< cluster time
   bool cancel = false;
+  std::int64_t period_ms = 0;  ///< 0: it fires once
+  Missed missed = Missed::once;
   std::string message;
   std::string payload;
 };

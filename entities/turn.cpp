@@ -18,6 +18,12 @@ void Turn::timer_encoded(std::int64_t due_ms, std::string_view message, std::str
   scope_->timers.push_back(std::move(timer));
 }
 
+void Turn::repeat_timer(std::chrono::milliseconds period, Missed missed) {
+  TimerChange& timer = scope_->timers.back();
+  timer.period_ms = std::max<std::int64_t>(period.count(), 1);
+  timer.missed = missed;
+}
+
 void Turn::cancel(std::string name) {
   if (name.empty()) return;  // unnamed timers cannot be cancelled
   TimerChange timer;

@@ -101,6 +101,14 @@ class Turn {
   void after(std::chrono::milliseconds delay, const Message& message, std::string name = {}) {
     set_timer(scope_->now_ms + delay.count(), message, std::move(name));
   }
+  /// A reminder: the first after one period, then again and again until it is cancelled by its name, or replaced. Ticks
+  /// do not drift: they are due a period after the one before was due, however late that was handled.
+  template <class Message>
+  void every(std::string name, std::chrono::milliseconds period, const Message& message,
+             Missed missed = Missed::once) {
+    set_timer(scope_->now_ms + period.count(), message, std::move(name));
+    if constexpr (detail::CheckedMessage<Message>::ok) repeat_timer(period, missed);
+  }
   template <class Message>
   void at(std::chrono::system_clock::time_point time, const Message& message,
           std::string name = {}) {
@@ -159,6 +167,8 @@ class Turn {
   void tell_encoded(const EntityId& entity, std::string_view message, std::string payload);
   void timer_encoded(std::int64_t due_ms, std::string_view message, std::string payload,
                      std::string name);
+  /// The timer set last.
+  void repeat_timer(std::chrono::milliseconds period, Missed missed);
 
   TurnScope* scope_;
   detail::Running* running_;

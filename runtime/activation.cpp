@@ -55,6 +55,13 @@ Result<std::string> answer_of(const OperationRecord& record) {
   return Error{Code::expired, "this operation was called off before it arrived"};
 }
 
+/// What becomes of a timer whose shot was handled.
+TimerWrite after_shot(const Envelope& shot, std::int64_t now_ms) {
+  if (!shot.repeat) return {shot.timer, std::nullopt, {}};
+  return {shot.timer, next_due(shot.operation_ms, shot.repeat, now_ms),
+          bytes_of(TimerMessage{shot.message, shot.payload, shot.repeat})};
+}
+
 std::string path_text(const std::vector<EntityId>& path, const EntityId& end) {
   std::string out;
   for (const EntityId& entity : path) out += text_of(entity) + " → ";
@@ -433,7 +440,7 @@ std::optional<Error> Activation::add_outputs(const Envelope& envelope, TurnScope
                                              Batch& to) {
   std::vector<TimerWrite> timers;
   if (envelope.kind == MessageClass::timer) {
-    timers.push_back({envelope.timer, std::nullopt, {}});
+    timers.push_back(after_shot(envelope, host_.cluster_ms()));
     to.fired.emplace_back(envelope.timer, envelope.operation_ms);
   }
   std::uint64_t number = 0;
@@ -450,7 +457,8 @@ std::optional<Error> Activation::add_outputs(const Envelope& envelope, TurnScope
     TimerWrite write{timer_member(entity_, name), std::nullopt, {}};
     if (!change.cancel) {
       write.due_ms = change.due_ms;
-      write.message = bytes_of(TimerMessage{std::move(change.message), std::move(change.payload)});
+      write.message = bytes_of(TimerMessage{
+          std::move(change.message), std::move(change.payload), {change.period_ms, change.missed}});
     }
     timers.push_back(std::move(write));
   }

@@ -1,6 +1,7 @@
 // A message on its way to an entity, as it stands in a shard's queue, an entity's mailbox and a hand-over.
 #pragma once
 #include "catga/entities/messenger.hpp"
+#include "catga/runtime/outbox_entry.hpp"
 #include "catga/sharding/ids.hpp"
 
 #include <cstdint>
@@ -30,6 +31,7 @@ struct Envelope {
   Incarnation reply_to;           ///< whose inbox takes the answer; none: nobody waits
   std::uint64_t correlation = 0;  ///< the caller's number for this ask
   std::string timer;              ///< member name in the timer table, with kind timer
+  Repeat repeat;                  ///< with kind timer: it fires again
   SagaStep saga;                  ///< with kind ask: a step of a saga
 
   /// What it costs to hold it, roughly.

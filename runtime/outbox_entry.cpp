@@ -2,11 +2,14 @@
 
 #include "catga/sharding/bytes.hpp"
 
+#include <algorithm>
+
 namespace catga {
 
 namespace {
 constexpr std::uint8_t tell_format = 1;
-constexpr std::uint8_t timer_format = 1;
+constexpr std::uint8_t timer_format = 1, repeated_format = 2;
+constexpr std::int64_t missed_most = 100;
 }  // namespace
 
 std::string bytes_of(const PendingTell& tell) {
@@ -45,22 +48,43 @@ Result<PendingTell> parse_tell(std::string_view bytes) {
 std::string bytes_of(const TimerMessage& timer) {
   std::string out;
   ByteWriter write(out);
-  write.u8(timer_format);
+  write.u8(timer.repeat ? repeated_format : timer_format);
   write.text(timer.message);
   write.text(timer.payload);
+  if (timer.repeat) {
+    write.i64(timer.repeat.period_ms);
+    write.u8(static_cast<std::uint8_t>(timer.repeat.missed));
+  }
   return out;
 }
 
 Result<TimerMessage> parse_timer_message(std::string_view bytes) {
   ByteReader read(bytes);
-  if (read.u8() != timer_format)
+  const std::uint8_t format = read.u8();
+  if (format != timer_format && format != repeated_format)
     return Error{Code::malformed, "timer message of an unknown format"};
   TimerMessage timer;
   timer.message = read.text();
   timer.payload = read.text();
+  if (format == repeated_format) {
+    timer.repeat.period_ms = read.i64();
+    const std::uint8_t missed = read.u8();
+    timer.repeat.missed = static_cast<Missed>(missed);
+    if (missed > static_cast<std::uint8_t>(Missed::all) || timer.repeat.period_ms <= 0 ||
+        timer.repeat.period_ms >= time_end_ms)
+      return Error{Code::malformed, "a timer that repeats in a way this version does not know"};
+  }
   if (!read.ok() || !read.at_end())
     return Error{Code::malformed, "timer message cut short or too long"};
   return timer;
+}
+
+std::int64_t next_due(std::int64_t due_ms, const Repeat& repeat, std::int64_t now_ms) {
+  const std::int64_t period = repeat.period_ms;
+  const std::int64_t over = now_ms > due_ms ? (now_ms - due_ms) / period : 0;  // ticks due since
+  const std::int64_t skipped =
+      repeat.missed == Missed::once ? over : std::max<std::int64_t>(over - missed_most, 0);
+  return due_ms + (skipped + 1) * period;
 }
 
 std::string timer_member(const EntityId& entity, std::string_view name) {

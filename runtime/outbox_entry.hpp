@@ -1,8 +1,10 @@
 // What a tell of a turn looks like in the outbox, and a timer's message in the timer table. Storage format.
 #pragma once
+#include "catga/entities/kind.hpp"
 #include "catga/sharding/ids.hpp"
 #include "catga/sharding/result.hpp"
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -22,10 +24,22 @@ struct PendingTell {
 std::string bytes_of(const PendingTell& tell);
 Result<PendingTell> parse_tell(std::string_view bytes);
 
+/// Of a timer that fires again and again.
+struct Repeat {
+  std::int64_t period_ms = 0;  ///< 0: once
+  Missed missed = Missed::once;
+  explicit operator bool() const { return period_ms > 0; }
+  friend bool operator==(const Repeat&, const Repeat&) = default;
+};
+/// When it is due again, after the tick that was due at `due_ms` is handled at `now_ms`: later than that one, and never
+/// off its beat.
+std::int64_t next_due(std::int64_t due_ms, const Repeat& repeat, std::int64_t now_ms);
+
 /// What a timer sends to its entity.
 struct TimerMessage {
   std::string message;
   std::string payload;
+  Repeat repeat{};
   friend bool operator==(const TimerMessage&, const TimerMessage&) = default;
 };
 std::string bytes_of(const TimerMessage& timer);

@@ -21,7 +21,8 @@ using Operations = std::map<OperationId, OperationRecord>;
 constexpr std::int64_t vote_ms = 1000;             // a vote not repeated for so long is none
 constexpr std::int64_t ended_ms = 10 * 60 * 1000;  // ended incarnations are remembered for so long
 constexpr std::int64_t budget_ms = 10 * 1000;
-constexpr std::size_t most_operations = 3000, most_in_page = 1000;  // as in Redis
+constexpr std::size_t most_operations = 3000, most_in_page = 1000,
+                      most_timers_in_page = 10'000;  // as in Redis
 
 /// The next version or epoch, in the arithmetic of Lua: at 2^53 both stop in the same place.
 std::uint64_t next_number(std::uint64_t last, std::int64_t now_ms) {
@@ -665,7 +666,7 @@ struct MemoryStores::Private {
         std::stable_sort(due.begin(), due.end(), [](const TimerEntry& a, const TimerEntry& b) {
           return a.due_ms < b.due_ms;
         });
-        due.resize(std::min({due.size(), limit, most_in_page}));
+        due.resize(std::min({due.size(), limit, most_timers_in_page}));
         page.timers = std::move(due);
         return page;
       });

@@ -22,8 +22,8 @@ using std::chrono::milliseconds;
 /// Lua's unpack takes fewer than 8000 values; a commit beyond these bounds would end half-way
 /// through its script.
 constexpr std::size_t most_operations = 3000;
-/// Entries or timers in one page.
-constexpr std::size_t most_in_page = 1000;
+/// Entries of the outbox in one page; timers, which are small and may all be due at once.
+constexpr std::size_t most_in_page = 1000, most_timers_in_page = 10'000;
 
 // ---- from bytes to values -----------------------------------------------------------------------
 
@@ -478,11 +478,12 @@ class RedisStateStore final : public StateStore {
   void read_timers(ShardId shard, const OwnerToken& token, std::int64_t until_ms, std::size_t limit,
                    Then<TimerPage> then) override {
     const ShardKeys keys(cluster_, shard);
-    of(shard).submit(Pipeline::Call{.script = Script::read_timers,
-                                    .keys = {keys.owner(), keys.timers(), keys.timer_messages()},
-                                    .arguments = {text_of(token), std::to_string(until_ms),
-                                                  std::to_string(std::min(limit, most_in_page))},
-                                    .then = answer_by<TimerPage>(timer_page_of, std::move(then))});
+    of(shard).submit(
+        Pipeline::Call{.script = Script::read_timers,
+                       .keys = {keys.owner(), keys.timers(), keys.timer_messages()},
+                       .arguments = {text_of(token), std::to_string(until_ms),
+                                     std::to_string(std::min(limit, most_timers_in_page))},
+                       .then = answer_by<TimerPage>(timer_page_of, std::move(then))});
   }
 
   void first_seen(const FirstSeen& id, Then<Seen> then) override {

@@ -18,7 +18,7 @@ constexpr std::int64_t hold_ownerless_ms =
 // Each trim is a script of its own: with many shards, one after every answer would outnumber the commits.
 constexpr std::int64_t trim_every_ms = 1000, trim_idle_ms = 5000;
 constexpr std::int64_t slot_held_ms = 1000;  // should the new owner's word be lost
-constexpr std::size_t outbox_page = 1000, timers_page = 1000;  // what the stores give at most
+constexpr std::size_t outbox_page = 1000, timers_page = 10'000;  // what the stores give at most
 constexpr std::int64_t late_copy_ms =
     5000;  // a request without an answer has run by then, or never will
 constexpr std::int64_t timer_horizon_ms = 300'000, timer_refill_ms = 60'000;
@@ -995,12 +995,19 @@ void ShardActor::timers_read(TimersRead& message) {
     return;  // the horizon stays
   }
   std::int64_t horizon = message.until_ms;
-  if (page->timers.size() >= timers_page) horizon = page->timers.back().due_ms - 1;
+  timers_full_ = page->timers.size() >= timers_page;  // there are more before `until`
+  if (timers_full_) horizon = page->timers.back().due_ms - 1;
   timers_.load(std::move(page->timers), horizon);
   timers_done_ = true;
   hydrated_if_read();
   fire_timers();
   arm();
+}
+
+/// Time to read on: what is in memory, of a page that had no room for all, is half gone; or the horizon comes near.
+bool ShardActor::timers_run_low(std::int64_t cluster_ms) const {
+  if (timers_full_) return timers_.size() < timers_page / 2;
+  return cluster_ms > timers_.horizon() - timer_refill_ms;
 }
 
 /// Which owners of sagas are too old to be heard.
@@ -1037,6 +1044,7 @@ void ShardActor::nothing_to_read() {
     const std::lock_guard guard(gate_->relay_lock);
     for (const std::uint64_t hold : std::exchange(holds_, {})) gate_->relay.release(hold);
   }
+  timers_full_ = false;
   timers_.load({}, host_.standing.cluster_now() + timer_horizon_ms);
   outbox_done_ = timers_done_ = sources_done_ = true;
   hydrated_if_read();
@@ -1138,6 +1146,7 @@ void ShardActor::fire_timers() {
     envelope.entity = std::move(*entity);
     envelope.message = std::move(message->message);
     envelope.payload = std::move(message->payload);
+    envelope.repeat = message->repeat;
     envelope.operation = hash128(48, name);
     envelope.operation_ms = timer.due_ms;
     envelope.timer = std::move(timer.member);
@@ -1163,8 +1172,7 @@ void ShardActor::tick() {
   fire_timers();
   if (!entities().empty() && now >= sweep_at_) passivate_idle();
   const bool refill = shard_.state == ShardState::owned && !hydrating_ && timers_reading_ == 0 &&
-                      timers_.horizon() != 0 &&
-                      host_.standing.cluster_now() > timers_.horizon() - timer_refill_ms;
+                      timers_.horizon() != 0 && timers_run_low(host_.standing.cluster_now());
   const bool again = timers_again_at_ != 0 && now >= timers_again_at_;
   if (again && shard_.state == ShardState::owned && !hydrating_) {
     timers_again_at_ = 0;
@@ -1194,7 +1202,9 @@ void ShardActor::arm() {
     const std::int64_t offset = host_.standing.cluster_offset_ms.load(std::memory_order_relaxed);
     if (const auto due = timers_.next_due()) by(*due - offset);
     if (timers_again_at_ != 0) by(timers_again_at_);
-    if (timers_.horizon() != 0)
+    if (timers_full_ && timers_run_low(now + offset))
+      by(now + 1);
+    else if (timers_.horizon() != 0 && !timers_full_)
       by(std::max(timers_.horizon() - timer_refill_ms - offset, now + 1000));
   }
   if (at == std::numeric_limits<std::int64_t>::max()) return;

@@ -102,6 +102,7 @@ class ShardActor final : public caf::event_based_actor {
   // outbox and timers
   void read_outbox(const std::string& after);
   void read_timers();
+  bool timers_run_low(std::int64_t cluster_ms) const;
   void read_sources();
   void sources_read(const SourcesRead& message);
   void outbox_read(OutboxRead& message);
@@ -159,6 +160,7 @@ class ShardActor final : public caf::event_based_actor {
   std::uint64_t timers_number_ = 0, timers_reading_ = 0;  // the reading under way; 0: none
   std::int64_t trimmed_at_ = 0;
   TimerTable timers_;
+  bool timers_full_ = false;          // the last page had no room for all
   std::int64_t timers_again_at_ = 0;  // a late copy of a commit may have set some; 0: none
 
   std::int64_t armed_at_ = 0;

@@ -3,6 +3,7 @@
 #pragma once
 #include <catga/catga.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <stdexcept>
@@ -89,6 +90,77 @@ class Counter {
     const auto nap = std::chrono::milliseconds(busy.for_ms < 0 ? 3'600'000 : busy.for_ms);
     std::this_thread::sleep_for(nap);
     return state.total;
+  }
+};
+
+/// Sets `count` timers, the first after `first_ms`, then one every `spacing_ms`.
+struct Wind {
+  using Reply = std::int64_t;
+  std::int64_t count = 0, first_ms = 0, spacing_ms = 0;
+  CATGA_MESSAGE(Wind, count, first_ms, spacing_ms);
+};
+struct Ring {
+  using Reply = std::int64_t;
+  std::int64_t due_ms = 0;
+  CATGA_MESSAGE(Ring, due_ms);
+};
+/// Rings again every `period_ms`.
+struct Chime {
+  using Reply = std::int64_t;
+  std::int64_t period_ms = 0;
+  CATGA_MESSAGE(Chime, period_ms);
+};
+struct Heard {
+  std::int64_t rung = 0, early = 0, worst_ms = 0;
+  std::vector<std::int64_t> late;  ///< due times of those that rang over a second late
+  CATGA_FIELDS(rung, early, worst_ms, late);
+};
+struct Listen {
+  using Reply = Heard;
+  CATGA_MESSAGE(Listen);
+};
+
+/// Keeps how late its timers ring.
+class Bell {
+ public:
+  static constexpr std::string_view kind = "bell";
+  using Handles = Messages<Wind, Ring, Chime, Listen>;
+  struct State {
+    Heard heard;
+    CATGA_FIELDS(heard);
+  } state;
+
+  std::int64_t on(Turn& turn, const Wind& wind) {
+    const std::int64_t now = ms_of(turn);
+    for (std::int64_t i = 0; i < wind.count; ++i) {
+      const std::int64_t delay = wind.first_ms + i * wind.spacing_ms;
+      turn.after(std::chrono::milliseconds(delay), Ring{now + delay}, "t" + std::to_string(i));
+    }
+    return wind.count;
+  }
+  std::int64_t on(Turn& turn, const Ring& ring) {
+    const std::int64_t late = ms_of(turn) - ring.due_ms;
+    Heard& heard = state.heard;
+    heard.rung += 1;
+    heard.early += late < 0 ? 1 : 0;
+    heard.worst_ms = std::max(heard.worst_ms, late);
+    if (late > 1000) heard.late.push_back(ring.due_ms);
+    return heard.rung;
+  }
+  std::int64_t on(Turn& turn, const Chime& chime) {
+    if (chime.period_ms == 0) {
+      state.heard.rung += 1;
+    } else {
+      turn.every("chime", std::chrono::milliseconds(chime.period_ms), Chime{0});
+    }
+    return state.heard.rung;
+  }
+  Heard on(const Listen&) const { return state.heard; }
+
+ private:
+  static std::int64_t ms_of(const Turn& turn) {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(turn.now().time_since_epoch())
+        .count();
   }
 };
 

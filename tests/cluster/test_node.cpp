@@ -5,6 +5,6 @@
 
 int main(int argc, char** argv) {
   catga::Node node{catga::Config::from(argc, argv)};
-  node.host<catga::testing::Counter>().host<catga::testing::Walker>();
+  node.host<catga::testing::Counter>().host<catga::testing::Walker>().host<catga::testing::Bell>();
   return node.run();
 }

@@ -56,6 +56,38 @@ TEST_CASE("the bytes of a tell and of a timer's message are what they have alway
   CHECK(bytes_of(ring) == std::string("\x01\x04\0\0\0Ring\x02\0\0\0\0x", 15));
 }
 
+TEST_CASE("the message of a repeated timer says so behind its payload") {
+  for (const Missed missed : {Missed::once, Missed::all}) {
+    TimerMessage one = ring;
+    one.repeat = {86'400'000, missed};
+    const auto read = parse_timer_message(bytes_of(one));
+    REQUIRE(read.ok());
+    CHECK(*read == one);
+  }
+  TimerMessage one = ring;
+  one.repeat = {258, Missed::all};
+  const std::string bytes = bytes_of(one);
+  CHECK(bytes == std::string("\x02\x04\0\0\0Ring\x02\0\0\0\0x\x02\x01\0\0\0\0\0\0\x01", 24));
+  CHECK_FALSE(parse_timer_message(bytes.substr(0, 23)).ok());
+  std::string strange = bytes;
+  strange.back() = 2;
+  CHECK_FALSE(parse_timer_message(strange).ok());
+  one.repeat.period_ms = -1;  // is no repeat at all
+  CHECK(bytes_of(one) == bytes_of(ring));
+}
+
+TEST_CASE("a repeated timer keeps its beat, however late a tick was handled") {
+  const Repeat once{100, Missed::once}, all{100, Missed::all};
+  CHECK(next_due(1000, once, 1000) == 1100);
+  CHECK(next_due(1000, once, 1099) == 1100);
+  CHECK(next_due(1000, once, 1100) == 1200);  // that one is missed already: one tick for both
+  CHECK(next_due(1000, once, 1355) == 1400);
+  CHECK(next_due(1000, once, 900) == 1100);  // a clock behind
+  CHECK(next_due(1000, all, 1355) == 1100);
+  CHECK(next_due(1000, all, 1000 + 100 * 100) == 1100);
+  CHECK(next_due(1000, all, 1000 + 150 * 100) == 1000 + 51 * 100);  // 100 at most are caught up
+}
+
 TEST_CASE("entries that are cut, longer, or of another format are malformed") {
   const std::string of_tell = bytes_of(tell()), of_timer = bytes_of(ring);
   for (std::size_t size = 0; size < of_tell.size(); ++size) {

@@ -102,6 +102,8 @@ class Account {
     }
     if (act.what == "tell much") turn.tell<Account>("other", Act{"", 0, std::string(number, 't')});
     if (act.what == "timer") turn.after(delay, Act{"alarm", 0, ""}, act.name);
+    if (act.what == "every") turn.every(act.name, delay, Act{"alarm", 0, ""});
+    if (act.what == "every, all") turn.every(act.name, delay, Act{"alarm", 0, ""}, Missed::all);
     if (act.what == "cancel") turn.cancel(act.name);
     if (act.what == "alarm") state.cents += 1;
     if (act.what == "again") turn.after(delay, Act{"again", act.number, act.name}, act.name);
