@@ -1,11 +1,19 @@
 #include "catga/entities/turn.hpp"
 
+#include "catga/entities/saga/calls.hpp"
+
 #include <algorithm>
+#include <stdexcept>
 
 namespace catga {
 
 void Turn::tell_encoded(const EntityId& entity, std::string_view message, std::string payload) {
   scope_->tells.push_back({entity, std::string(message), std::move(payload)});
+}
+
+void Turn::add_start(Result<OutgoingTell> start) {
+  if (!start) throw std::invalid_argument(start.error().text);
+  scope_->tells.push_back(std::move(*start));
 }
 
 void Turn::timer_encoded(std::int64_t due_ms, std::string_view message, std::string payload,
@@ -33,6 +41,14 @@ void Turn::cancel(std::string name) {
 }
 
 namespace detail {
+
+Result<OutgoingTell> saga_start(const SagaDefinition& definition, std::string id, std::string input,
+                                const EntityId& by) {
+  CATGA_TRY(check_saga_id(id));
+  std::string payload = CATGA_TRY(start_bytes(definition, std::move(input), text_of(by)));
+  return OutgoingTell{EntityId{definition.type, std::move(id)}, std::string(saga_call::start),
+                      std::move(payload)};
+}
 
 AwaitedAsk::AwaitedAsk(TurnScope* scope, std::weak_ptr<Running> running, Request request)
     : scope_(scope),

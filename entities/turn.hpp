@@ -17,7 +17,16 @@
 #include <utility>
 
 namespace catga {
+
+template <class State>
+class Saga;  // saga/builder.hpp
+struct SagaDefinition;
+
 namespace detail {
+
+/// The start of a saga as a tell. Errors: malformed, an id or input out of bounds.
+Result<OutgoingTell> saga_start(const SagaDefinition& definition, std::string id, std::string input,
+                                const EntityId& by);
 
 /// One ask a handler waits for. Everything about it that does not depend on the reply's type.
 class AwaitedAsk {
@@ -94,6 +103,14 @@ class Turn {
   requires detail::EntityName<Other>
   void tell(std::string key, const Message& message) { tell(ref<Other>(std::move(key)), message); }
 
+  /// Starts a saga with the commit: `turn.start(order_saga, "17", Order{...})`. A start of the same
+  /// id and input finds the saga that is there. Throws std::invalid_argument (the turn fails) if the
+  /// id or the input is out of bounds: 512 bytes without '|', 64 KiB.
+  template <class State>
+  void start(const Saga<State>& saga, std::string id, const State& input) {
+    add_start(detail::saga_start(saga.definition(), std::move(id), encode(input), entity()));
+  }
+
   /// Sends `message` to this same entity when the time has come; survives crashes and moves. A
   /// timer of the same name is replaced. Without a name it cannot be cancelled. The entity must
   /// handle the message as a command.
@@ -164,6 +181,7 @@ class Turn {
       timer_encoded(due_ms, Message::catga_message_name(), encode(message), std::move(name));
     }
   }
+  void add_start(Result<OutgoingTell> start);
   void tell_encoded(const EntityId& entity, std::string_view message, std::string payload);
   void timer_encoded(std::int64_t due_ms, std::string_view message, std::string payload,
                      std::string name);

@@ -162,6 +162,8 @@ Status Client::connect() {
 
 void Client::close() { private_->close(); }
 Messenger& Client::messenger() { return private_->door; }
+Sagas Client::sagas() { return Sagas(&private_->door, private_->shards); }
+
 std::uint32_t Client::shards() const { return private_->shards; }
 
 }  // namespace catga

@@ -1,7 +1,9 @@
 // A program that calls entities and hosts none.
 #pragma once
 #include "catga/entities/ref.hpp"
+#include "catga/entities/saga/handle.hpp"
 #include "catga/runtime/config.hpp"
+#include "catga/runtime/sagas.hpp"
 #include "catga/sharding/result.hpp"
 
 #include <memory>
@@ -30,6 +32,22 @@ class Client {
   Ref<Entity> ref(std::string key) {
     return Ref<Entity>(&messenger(), std::move(key));
   }
+  /// Starts a saga, or finds the one that is there: then the input must be the same. Blocks until it is written. Errors:
+  /// malformed (another input, or out of bounds), and those of an ask. Safe to repeat.
+  template <class State>
+  Result<SagaHandle<State>> start(const Saga<State>& saga, std::string id, const State& input) {
+    Result<bool> started = detail::start_saga(&messenger(), saga.definition(), id, encode(input));
+    if (!started) return std::move(started).error();
+    return this->saga(saga, std::move(id));
+  }
+  /// Names a saga. Valid as long as this client.
+  template <class State>
+  SagaHandle<State> saga(const Saga<State>& saga, std::string id) {
+    return SagaHandle<State>(&messenger(), saga, std::move(id));
+  }
+  /// For operators: lists, counts, journals, verbs. After connect().
+  Sagas sagas();
+
   /// The number of shards of the cluster; 0 before connect().
   std::uint32_t shards() const;
 

@@ -404,6 +404,12 @@ void add_entity_settings(std::vector<Setting>& table) {
             512ull << 20, "and so many bytes of replies"));
   add(time("idempotency.retention", CATGA_AT(idempotency.retention), ms(60'000), 365 * day,
            "how long an operation id is remembered"));
+  add(count("saga.compensation_attempts", CATGA_AT(saga.compensation_attempts), 1, 1'000'000,
+            "of an undo; beyond, the saga is parked"));
+  add(time("saga.compensation_window", CATGA_AT(saga.compensation_window), ms(1000), 30 * day,
+           "or when they took so long"));
+  add(time("saga.keep_finished", CATGA_AT(saga.keep_finished), ms(60'000), 365 * day,
+           "journals of sagas that have ended"));
 }
 
 void add_connection_settings(std::vector<Setting>& table) {

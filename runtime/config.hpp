@@ -75,6 +75,11 @@ struct Config {
     std::uint64_t per_entity_bytes = 8ull << 20;
     ms retention{7ull * 24 * 3600 * 1000};
   } idempotency;
+  struct SagaSettings {
+    std::uint32_t compensation_attempts = 10;  ///< of an undo; beyond, the saga is parked
+    ms compensation_window{15 * 60 * 1000};    ///< or when they took so long
+    ms keep_finished{24 * 3600 * 1000};        ///< the journal after the end, for `catga saga show`
+  } saga;
   struct Nats {
     std::vector<std::string> urls{"nats://127.0.0.1:4222"};
     std::string user, password, token;

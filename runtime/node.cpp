@@ -9,6 +9,7 @@
 #include "catga/runtime/cluster/membership_driver.hpp"
 #include "catga/runtime/connections.hpp"
 #include "catga/runtime/messaging/gateway.hpp"
+#include "catga/runtime/node_seams.hpp"
 #include "catga/runtime/workers.hpp"
 #include "catga/sharding/hash.hpp"
 
@@ -47,6 +48,15 @@ Incarnation new_incarnation() {
   return Incarnation{id.high, id.low};
 }
 
+SagaMachineLimits saga_limits(const Config& config) {
+  SagaMachineLimits limits;
+  limits.decisions.compensation.attempts = config.saga.compensation_attempts;
+  limits.decisions.compensation_window = config.saga.compensation_window;
+  limits.decisions.retention = config.idempotency.retention;
+  limits.keep_finished = config.saga.keep_finished;
+  return limits;
+}
+
 struct WorkerSettings : caf::actor_system_config {
   explicit WorkerSettings(std::uint32_t workers) {
     set("scheduler.max-threads", static_cast<std::size_t>(workers));
@@ -65,6 +75,8 @@ struct Node::Private {
   NodeStanding standing;
   FrontDoor door;
   std::map<std::string, Kind, std::less<>> kinds;
+  SagaDefinitions sagas;
+  NodeSeams::Wrap wrap_stores = [](std::unique_ptr<Stores> plain) { return plain; };
   Incarnation process = new_incarnation();
 
   std::unique_ptr<Stores> stores;
@@ -96,8 +108,20 @@ struct Node::Private {
 
   // ---- starting ----
 
+  Status check_sagas() const {
+    std::vector<const SagaDefinition*> definitions;
+    for (const auto& saga : sagas) {
+      CATGA_TRY(check(*saga));
+      CATGA_TRY(check_limits(*saga, saga_limits(config).decisions));
+      definitions.push_back(saga.get());
+    }
+    std::vector<std::string> names;
+    for (const auto& [name, kind] : kinds) names.push_back(name);
+    return check_names(definitions, names);
+  }
+
   Status start_embedded() {
-    stores = std::make_unique<MemoryStores>(wall_ms);
+    stores = wrap_stores(std::make_unique<MemoryStores>(wall_ms));
     standing.cluster_offset_ms = wall_ms() - boot_ms();
     standing.session_deadline_ms = std::numeric_limits<std::int64_t>::max();
     standing.reading_until_ms = std::numeric_limits<std::int64_t>::max();
@@ -141,7 +165,7 @@ struct Node::Private {
     auto redis = std::make_unique<RedisStores>(options);
     CATGA_TRY(insist(log, "Redis", config.start.patience, stopping,
                      [&redis] { return redis->check_boot(); }));
-    stores = std::move(redis);
+    stores = wrap_stores(std::move(redis));
     RedisOptions for_members = options;
     for_members.on_link = nullptr;
     member_store = make_redis_member_store(for_members);
@@ -212,6 +236,8 @@ struct Node::Private {
                                                           {},
                                                           {},
                                                           {}});
+    host->sagas = sagas;
+    host->saga_limits = saga_limits(config);
     host->newer_view = [this](ViewVersion version) {
       if (driver) driver->sign_of_life(Incarnation{}, version);
     };
@@ -430,9 +456,22 @@ Node::Node(Config config) : private_(std::make_unique<Private>(std::move(config)
 
 Node::~Node() { private_->close(); }
 
+void NodeSeams::wrap_stores(Node& node, Wrap wrap) { node.private_->wrap_stores = std::move(wrap); }
+
 void Node::add_kind(Kind kind) {
   std::string name = kind.name;
   private_->kinds.insert_or_assign(std::move(name), std::move(kind));
+}
+
+void Node::add_saga(std::shared_ptr<const SagaDefinition> saga) {
+  private_->sagas.push_back(std::move(saga));
+}
+
+Sagas Node::sagas() { return Sagas(&private_->door, private_->config.cluster.shards); }
+
+SagaFigures Node::saga_figures() const {
+  if (!private_->host || private_->closed) return {};
+  return private_->host->saga_counters.snapshot();
 }
 
 Messenger& Node::messenger() { return private_->door; }
@@ -444,6 +483,7 @@ Status Node::start() {
   if (self.started) return Error{Code::failed, "a node starts once"};
   self.started = true;
   CATGA_TRY(self.config.validate());
+  CATGA_TRY(self.check_sagas());
   self.log.write(Severity::info, "node", "",
                  "node " + self.config.node.id + " starts in cluster " + self.config.cluster.name +
                      " with " + std::to_string(self.kinds.size()) + " kinds" +

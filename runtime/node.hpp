@@ -3,7 +3,10 @@
 #include "catga/entities/entity.hpp"
 #include "catga/entities/kind.hpp"
 #include "catga/entities/ref.hpp"
+#include "catga/entities/saga/handle.hpp"
 #include "catga/runtime/config.hpp"
+#include "catga/runtime/saga_figures.hpp"
+#include "catga/runtime/sagas.hpp"
 #include "catga/sharding/result.hpp"
 
 #include <chrono>
@@ -41,6 +44,15 @@ class Node {
     return *this;
   }
 
+  /// Declares that this node runs sagas of this definition; several versions of one type may be hosted side by side.
+  /// Before start(), which refuses what the compiler cannot see: names used twice, an undo behind the pivot, retries
+  /// longer than participants remember. All nodes of a cluster should host the same.
+  template <class State>
+  Node& host(const Saga<State>& saga) {
+    add_saga(saga.shared());
+    return *this;
+  }
+
   /// Connects and joins; returns when this node is UP and serves its shards (or 10 s later, if some wait for others).
   /// NATS and Redis that are absent are tried for start.patience, and said so in the log. Errors: unavailable (not
   /// reachable in time), malformed (another cluster's keys, another shard count, the name in use, a wrong clock, ...).
@@ -58,11 +70,32 @@ class Node {
     return Ref<Entity>(&messenger(), std::move(key));
   }
 
+  /// Starts a saga, or finds the one that is there: then the input must be the same. Blocks until it is written;
+  /// inside a turn use turn.start. Errors: malformed (another input, or out of bounds), and those of an ask. Safe to
+  /// repeat.
+  template <class State>
+  Result<SagaHandle<State>> start(const Saga<State>& saga, std::string id, const State& input) {
+    Result<bool> started = detail::start_saga(&messenger(), saga.definition(), id, encode(input));
+    if (!started) return std::move(started).error();
+    return this->saga(saga, std::move(id));
+  }
+  /// Names a saga. Valid as long as this node.
+  template <class State>
+  SagaHandle<State> saga(const Saga<State>& saga, std::string id) {
+    return SagaHandle<State>(&messenger(), saga, std::move(id));
+  }
+  /// For operators: lists, counts, journals, verbs. After start().
+  Sagas sagas();
+
   NodeFigures figures() const;
+  /// What this node counts about sagas.
+  SagaFigures saga_figures() const;
   const Config& config() const;
 
  private:
+  friend struct NodeSeams;  // of tests
   void add_kind(Kind kind);
+  void add_saga(std::shared_ptr<const SagaDefinition> saga);
   Messenger& messenger();
   struct Private;
   std::unique_ptr<Private> private_;

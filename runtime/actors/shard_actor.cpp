@@ -40,7 +40,9 @@ ShardActor::ShardActor(caf::actor_config& config, Host& host, ShardId id)
       host_(host),
       door_(*host.doors[id.value]),
       situation_(std::make_shared<Situation>()),
-      gate_(std::make_shared<ShardGate>()) {
+      gate_(std::make_shared<ShardGate>()),
+      sagas_(*this, host, id) {
+  set_down_handler([this](const caf::down_msg& down) { saga_supervisor_died(down); });
   shard_.id = id;
   shard_.times = host.times;
   shard_.seed = new_operation_id().low;  // random bits are random bits
@@ -57,6 +59,7 @@ ShardActor::~ShardActor() {
 
 void ShardActor::on_exit() {
   gate_->open = false;
+  sagas_.drop();
   door_.close();
   for (const auto& [entity, active] : entities()) active.actor->post(End{});
   const auto guard = door_.lock();
@@ -164,6 +167,8 @@ caf::behavior ShardActor::make_behavior() {
         if (Active* const active = find(alarm.entity, alarm.serial))
           active->actor->post(EntityTick{alarm.at_ms});
       },
+      [this](const SagasDrained& message) { sagas_drained(message); },
+      [this](const SagasAgain& message) { sagas_.replace(message); },
       [this](const ShardTick& alarm) {
         if (alarm.at_ms == armed_at_) tick();  // else overtaken by an earlier alarm
       },
@@ -315,6 +320,7 @@ void ShardActor::act(const Hydrate& action) {
     holds_ = {gate_->relay.hold()};
   }
   shard_.token = action.token;
+  sagas_.taken(action.quiet);
   if (action.quiet) return nothing_to_read();
   read_outbox("");
   read_timers();
@@ -342,6 +348,8 @@ void ShardActor::act(const Serve& action) {
                      {"catga.shard.epoch", std::to_string(action.token.epoch.value)},
                      {"unavailable_ms", gap}});
   }
+  const bool given_away = !came_from_ || came_from_ == situation_->self || mode_ == "planned";
+  sagas_.serve(action.token, gate_, action.fresh && !given_away);
   stopped_at_ = 0;
   mode_ = "takeover";
   came_from_ = {};
@@ -357,6 +365,7 @@ void ShardActor::act(const Serve& action) {
 
 void ShardActor::act(const Retoken& action) {
   for (const auto& [entity, active] : entities()) active.actor->post(NewToken{action.token});
+  sagas_.retoken(action.token);
   if (reading_more_) {  // what is under way was asked under the old token, and is refused
     ++reading_;
     read_outbox("");
@@ -376,11 +385,12 @@ void ShardActor::act(const Drain&) {
       active.actor->post(DrainNow{});
     }
   }
+  sagas_.drain();
   drained_if_empty();
 }
 
 void ShardActor::drained_if_empty() {
-  if (draining_ && entities().empty()) {
+  if (draining_ && entities().empty() && sagas_.drained()) {
     draining_ = false;
     drained_at_ = boot_ms();
     apply(DrainEnded{});
@@ -408,6 +418,7 @@ void ShardActor::act(const DropMemory& action) {
     }
     door_.entities().clear();
   }
+  sagas_.drop();
   gate_ = std::make_shared<ShardGate>();  // the old entities keep theirs, closed
   timers_.clear();
   timers_again_at_ = 0;
@@ -552,6 +563,7 @@ void ShardActor::proof_read(const Result<OwnerRecord>& record) {
 }
 
 void ShardActor::run(Envelope envelope) {
+  if (sagas_.take(envelope)) return;
   const auto kind = host_.kinds.find(envelope.entity.kind);
   if (kind == host_.kinds.end()) {
     return refuse(envelope, Code::not_found,
@@ -816,6 +828,30 @@ void ShardActor::passivate_idle() {
       idle.size() * (in_memory - host_.config.entity.max_active) / in_memory + 1;
   for (std::size_t i = 0; i < std::min(surplus, idle.size()); ++i)
     idle[i].second->actor->post(LeaveIfIdle{});
+}
+
+// ---- sagas -------------------------------------------------------------------------------------------------------
+
+void ShardActor::sagas_drained(const SagasDrained& message) {
+  std::vector<Envelope>* const rest = sagas_.drained(message);
+  if (rest == nullptr) return;
+  for (Envelope& envelope : *rest) {
+    if (draining_) {
+      returned_.push_back(std::move(envelope));
+    } else {
+      dispatch(std::move(envelope), false);
+    }
+  }
+  drained_if_empty();
+}
+
+/// Three times in a minute: the shard is taken anew, under another token.
+void ShardActor::saga_supervisor_died(const caf::down_msg& down) {
+  if (sagas_.died(down) == ShardSagas::Death::too_often) {
+    apply(WasFenced{shard_.token});
+  } else {
+    drained_if_empty();
+  }
 }
 
 // ---- hand-over ---------------------------------------------------------------------------------------------------
@@ -1132,6 +1168,7 @@ void ShardActor::trim_outbox() {
 void ShardActor::fire_timers() {
   if (shard_.state != ShardState::owned || !gate_->open) return;
   for (TimerEntry& timer : timers_.due(host_.standing.cluster_now())) {
+    if (sagas_.fire(timer)) continue;
     Result<EntityId> entity = entity_of_timer(timer.member);
     Result<TimerMessage> message = parse_timer_message(timer.message);
     if (!entity.ok() || !message.ok()) {

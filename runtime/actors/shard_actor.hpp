@@ -3,6 +3,7 @@
 #pragma once
 #include "catga/runtime/actors/entity_actor.hpp"
 #include "catga/runtime/actors/messages.hpp"
+#include "catga/runtime/actors/shard_sagas.hpp"
 #include "catga/runtime/actors/surroundings.hpp"
 #include "catga/runtime/timer_table.hpp"
 #include "catga/sharding/handover.hpp"
@@ -92,6 +93,10 @@ class ShardActor final : public caf::event_based_actor {
   void adopt(const Adopt& message);
   void drained_if_empty();
 
+  // sagas
+  void sagas_drained(const SagasDrained& message);
+  void saga_supervisor_died(const caf::down_msg& down);
+
   // hand-over
   void send_handover();
   void handover_due();
@@ -142,6 +147,7 @@ class ShardActor final : public caf::event_based_actor {
   std::uint64_t primary_changes_ = 0;  // as of Host::primary_changes when we last looked
 
   std::shared_ptr<ShardGate> gate_;
+  ShardSagas sagas_;
   std::uint64_t next_serial_ = 1;
   bool draining_ = false;
   std::vector<Envelope> returned_;  // of drained entities, older than what is held

@@ -3,11 +3,14 @@
 #include "catga/entities/kind.hpp"
 #include "catga/runtime/activation.hpp"
 #include "catga/runtime/actors/doorway.hpp"
+#include "catga/runtime/actors/saga_slots.hpp"
 #include "catga/runtime/actors/turn_watch.hpp"
 #include "catga/runtime/admission.hpp"
 #include "catga/runtime/config.hpp"
 #include "catga/runtime/messaging/router.hpp"
 #include "catga/runtime/relay.hpp"
+#include "catga/runtime/saga_figures.hpp"
+#include "catga/runtime/saga_machine.hpp"
 #include "catga/runtime/standing.hpp"
 #include "catga/runtime/telemetry/log.hpp"
 #include "catga/sharding/ownership.hpp"
@@ -110,6 +113,11 @@ struct Host {
   std::atomic<std::int64_t> queries_wait_ms{0}, commands_wait_ms{0};
   std::atomic<std::int64_t> store_refused_said_ms{
       0};  ///< boot_ms() when the log last said that Redis refused something
+
+  SagaDefinitions sagas{};  ///< set before any shard is served
+  SagaMachineLimits saga_limits{};
+  SagaCounters saga_counters{};
+  SagaSlots saga_slots{};
 
   const std::vector<std::unique_ptr<Doorway>> doors = doors_of_all_shards();  ///< by shard
 
