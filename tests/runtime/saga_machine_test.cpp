@@ -1,0 +1,432 @@
+// Machines of sagas over real entities and a store in memory, with crashes at every commit: the test kit that users
+// have, used on the sagas of the tests.
+#include <catga/runtime/saga_machine.hpp>
+#include <catga/runtime/test/saga_test.hpp>
+
+#include "../cluster/sagas.hpp"
+#include "../entities/saga_shop.hpp"
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <functional>
+
+using namespace std::chrono_literals;
+using catga::test::Crash;
+using catga::test::SagaRun;
+using catga::test::SagaTest;
+namespace cluster = catga::testing;
+
+namespace {
+
+std::string words(const SagaRun& run) {
+  std::string all = run.status + " (" + run.cause + ", " + run.text + "):";
+  for (const std::string& entry : run.journal) all += ' ' + entry + ',';
+  return all;
+}
+
+bool says(const SagaRun& run, const std::string& entry) {
+  return std::ranges::find(run.journal, entry) != run.journal.end();
+}
+
+void at_every_commit(SagaTest& test, const std::function<void(const SagaRun&)>& check) {
+  const SagaRun first = test.run();
+  check(first);
+  for (std::size_t n = 0; n < first.commits; ++n) {
+    for (const Crash crash : {Crash::before_commit, Crash::after_commit}) {
+      const SagaRun run = test.crash_at(n, crash).run();
+      INFO(std::string(crash == Crash::before_commit ? "before" : "after")
+           << " commit " << n << ": " << words(run));
+      check(run);
+    }
+  }
+  MESSAGE(first.commits << " commits");
+}
+
+void at_every_cancel(SagaTest& test, const std::function<void(const SagaRun&)>& check) {
+  const std::size_t commits = test.run().commits;
+  for (std::size_t n = 0; n < commits; ++n) {
+    const SagaRun run = test.cancel_at(n).run();
+    INFO("cancel at commit " << n << ": " << words(run));
+    check(run);
+  }
+}
+
+/// The order of the documents.
+struct Shop {
+  explicit Shop(const shop::Order& order = shop::an_order())
+      : test(shop::order_saga(), order, "17") {
+    test.host<shop::Stock>().host<shop::Account>().host<shop::Shipping>().host<shop::Mailer>();
+    test.host(shop::invoice_saga());
+    test.signal_at(1h, "approval", shop::Approved{"bob"});
+  }
+  SagaTest test;
+};
+
+cluster::TestOrder an_order() {
+  cluster::TestOrder order;
+  order.id = "o";
+  order.shelves = {"tea", "cup"};
+  order.purse = "purse";
+  order.price = 5;
+  return order;
+}
+
+/// The order of the cluster tests.
+struct Shelves {
+  explicit Shelves(const cluster::TestOrder& order) : test(cluster::order_saga(), order, "o") {
+    test.host<cluster::Shelf>().host(cluster::invoice_saga());
+    for (const char* shelf : {"tea", "cup", "purse", "paper", "mails", "counts"}) {
+      test.given<cluster::Shelf>(shelf, cluster::Stock{10});
+    }
+  }
+  SagaTest test;
+};
+
+}  // namespace
+
+TEST_CASE("the order of the documents completes whatever commit its owner dies at") {
+  Shop shop;
+  at_every_commit(shop.test, [](const SagaRun& run) {
+    CHECK(run.status == "completed");
+    CHECK(run.applied<shop::Reserve>("tea") == 1);
+    CHECK(run.applied<shop::Reserve>("cup") == 1);
+    CHECK(run.applied<shop::Charge>("alice") == 1);
+    CHECK(run.applied<shop::Ship>("17") == 1);
+    CHECK(run.applied<shop::Notify>("alice") == 1);
+    CHECK(run.applied<shop::Notify>("shop") == 2);  // the invoice, and the count
+    CHECK(run.applied<shop::Refund>("alice") == 0);
+    CHECK(run.state<shop::Order>().approver == "bob");
+    CHECK(run.lasted >= 1h + 10min);
+    CHECK(run.lasted < 1h + 12min);
+  });
+}
+
+TEST_CASE("an order that is not approved goes back whatever commit its owner dies at") {
+  SagaTest test(shop::order_saga(), shop::an_order(), "17");
+  test.host<shop::Stock>().host<shop::Account>();
+  at_every_commit(test, [](const SagaRun& run) {
+    CHECK(run.status == "compensated");
+    CHECK(run.applied<shop::Charge>("alice") == 1);
+    CHECK(run.applied<shop::Refund>("alice") == 1);
+    CHECK(run.applied<shop::Release>("tea") == 1);
+    CHECK(run.applied<shop::Release>("cup") == 1);
+    CHECK(run.lasted >= 48h);
+  });
+}
+
+TEST_CASE("whenever an order is cancelled, all that was done is undone, or nothing of it") {
+  Shop shop;
+  at_every_cancel(shop.test, [](const SagaRun& run) {
+    const bool done = run.status == "completed";
+    CHECK((done || run.status == "compensated"));
+    CHECK(run.applied<shop::Refund>("alice") == (done ? 0 : run.applied<shop::Charge>("alice")));
+    CHECK(run.applied<shop::Release>("tea") == (done ? 0 : run.applied<shop::Reserve>("tea")));
+    CHECK(run.applied<shop::Release>("cup") == (done ? 0 : run.applied<shop::Reserve>("cup")));
+    CHECK(run.applied<shop::Ship>("17") == (done ? 1 : 0));  // the pivot
+  });
+}
+
+TEST_CASE("a refused last step takes a child and steps side by side back, whatever dies when") {
+  cluster::TestOrder order = an_order();
+  order.with_child = true;
+  order.nap_ms = 1;
+  order.last = "nothing";
+  Shelves shelves(order);
+  at_every_commit(shelves.test, [](const SagaRun& run) {
+    CHECK(run.status == "compensated");
+    for (const char* shelf : {"tea", "cup", "purse", "paper", "mails", "counts"}) {
+      INFO(shelf);
+      CHECK(run.applied<cluster::Take>(shelf) == 1);
+      CHECK(run.applied<cluster::PutBack>(shelf) == 1);
+    }
+  });
+}
+
+TEST_CASE("whenever a saga with a child is cancelled, what was taken is put back") {
+  cluster::TestOrder order = an_order();
+  order.with_child = true;
+  order.nap_ms = 1;
+  Shelves shelves(order);
+  at_every_cancel(shelves.test, [](const SagaRun& run) {
+    const bool done = run.status == "completed";
+    CHECK((done || run.status == "compensated"));
+    for (const char* shelf : {"tea", "cup", "purse", "paper", "mails", "counts"}) {
+      INFO(shelf);
+      const std::size_t taken = run.applied<cluster::Take>(shelf);
+      CHECK(run.applied<cluster::PutBack>(shelf) == (done ? 0 : taken));
+      CHECK(taken <= 1);
+    }
+  });
+}
+
+TEST_CASE("a lost answer, a doubled and a late message change nothing") {
+  Shelves shelves(an_order());
+  shelves.test.lose_reply("pay", 3).twice("mail").delay("count", 1s).fail("line#0", 4);
+  at_every_commit(shelves.test, [](const SagaRun& run) {
+    CHECK(run.status == "completed");
+    for (const char* shelf : {"tea", "cup", "purse", "mails", "counts"}) {
+      INFO(shelf);
+      CHECK(run.applied<cluster::Take>(shelf) == 1);
+    }
+  });
+}
+
+TEST_CASE("a step whose outcome nobody knows is settled before anything is undone") {
+  Shelves lost(an_order());
+  lost.test.lose_reply("pay", 1000);
+  at_every_commit(lost.test, [](const SagaRun& run) {
+    CHECK(run.status == "compensated");
+    CHECK(says(run, "gave_up pay"));
+    CHECK(says(run, "done pay"));
+    CHECK(run.applied<cluster::Take>("purse") == 1);
+    CHECK(run.applied<cluster::PutBack>("purse") == 1);
+    CHECK(run.applied<cluster::PutBack>("tea") == 1);
+  });
+  Shelves unreached(an_order());
+  unreached.test.fail("pay", 1000);
+  const SagaRun run = unreached.test.run();
+  INFO(words(run));
+  CHECK(run.status == "compensated");
+  CHECK(says(run, "absent pay"));
+  CHECK(run.applied<cluster::Take>("purse") == 0);
+  CHECK(run.applied<cluster::PutBack>("purse") == 0);
+  CHECK(run.applied<cluster::PutBack>("tea") == 1);
+}
+
+TEST_CASE("an undo that is refused parks its saga and is tried again every half hour") {
+  cluster::TestOrder order = an_order();
+  order.last = "nothing";
+  Shelves shelves(order);
+  shelves.test.reject("undo pay", "the bank is closed").patience(110min);
+  const SagaRun run = shelves.test.run();
+  INFO(words(run));
+  CHECK(run.status == "parked");
+  CHECK(run.cause == "compensation_stuck");
+  CHECK(std::ranges::count(run.journal, "parked pay") == 4);
+  CHECK(run.applied<cluster::PutBack>("tea") == 0);  // strictly in order: older ones wait
+  CHECK(run.applied<cluster::PutBack>("mails") == 1);
+}
+
+// ---- one machine, its store in the hand of the test -------------------------------------------------------------
+
+namespace {
+
+using catga::SagaActions;
+using catga::SagaCommitted;
+using catga::SagaLoaded;
+using catga::SagaMachine;
+namespace action = catga::saga_action;
+
+template <class Action>
+std::vector<Action> of(const SagaActions& actions) {
+  std::vector<Action> found;
+  for (const catga::SagaAction& one : actions) {
+    if (const auto* action = std::get_if<Action>(&one)) found.push_back(*action);
+  }
+  return found;
+}
+
+struct OneSaga {
+  explicit OneSaga(SagaMachine::Origin origin = {})
+      : machine(definitions, {}, {catga::ShardId{3}, token, {"order", "17"}}, origin) {}
+
+  catga::SagaMoment at() const { return {now, now, 0.5}; }
+
+  /// As the store has it after the start.
+  static SagaLoaded stored(const std::vector<catga::JournalEntry>& journal,
+                           const std::string& recoveries = "0") {
+    SagaLoaded loaded;
+    loaded.fields = {{"st", "running"}, {"ih", "1"}, {"ra", recoveries}, {"dv", "1"}};
+    const auto definition = shop::order_saga();
+    loaded.fields.emplace_back("fp", std::to_string(catga::fingerprint(definition.definition())));
+    for (const catga::JournalEntry& entry : journal) {
+      loaded.journal.push_back(catga::encode_entry(entry));
+    }
+    loaded.length = journal.size();
+    return loaded;
+  }
+  SagaActions loaded(SagaLoaded answer) {
+    machine.recover(at());
+    return machine.loaded(std::move(answer), at());
+  }
+  static SagaCommitted written(const action::Write& write) {
+    SagaCommitted answer;
+    answer.length = *write.commit.expected + write.commit.entries.size();
+    return answer;
+  }
+  catga::Envelope says(std::string_view message, std::string payload) const {
+    catga::Envelope envelope;
+    envelope.entity = {"order", "17"};
+    envelope.message = message;
+    envelope.payload = std::move(payload);
+    envelope.deadline_ms = now + 5000;
+    envelope.reply_to = catga::Incarnation{1, 1};
+    return envelope;
+  }
+  catga::Envelope signal(const std::string& id) const {
+    return says(catga::saga_call::signal,
+                catga::encode(catga::SignalSaga{"approval", id,
+                                                catga::encode(shop::Approved{"bob"}), "test"}));
+  }
+
+  const catga::SagaDefinitions definitions{shop::order_saga().shared(),
+                                           shop::invoice_saga().shared()};
+  const catga::OwnerToken token{catga::Epoch{7}, catga::Incarnation{1, 1}};
+  std::int64_t now = shop::Told::start_ms + 1000;
+  SagaMachine machine;
+};
+
+}  // namespace
+
+TEST_CASE("nothing is sent before the entries that lead to it are written") {
+  OneSaga saga;
+  const SagaActions first = saga.loaded(OneSaga::stored(shop::Told().entries()));
+  CHECK(of<action::Send>(first).empty());
+  const auto writes = of<action::Write>(first);
+  REQUIRE(writes.size() == 1);  // how many lines there are
+  CHECK(writes[0].commit.expected == 1);
+  const SagaActions then = saga.machine.committed(OneSaga::written(writes[0]), saga.at());
+  CHECK(of<action::Send>(then).size() == 2);
+  CHECK(of<action::Write>(then).empty());
+}
+
+TEST_CASE(
+    "a write of a saga without an answer is sent again as it is, and nothing happens before") {
+  OneSaga saga;
+  const auto first = of<action::Write>(saga.loaded(OneSaga::stored(shop::Told().entries())));
+  REQUIRE(first.size() == 1);
+  CHECK(saga.machine.committed(catga::Error{catga::Code::unknown, "silence"}, saga.at()).empty());
+  CHECK(saga.machine.arrived(saga.signal("s"), saga.at()).empty());
+  REQUIRE(saga.machine.wake_ms());
+  CHECK(*saga.machine.wake_ms() > saga.now);
+  saga.now = *saga.machine.wake_ms();
+  const auto again = of<action::Write>(saga.machine.woken(saga.at()));
+  REQUIRE(again.size() == 1);
+  CHECK(again[0].commit.entries == first[0].commit.entries);
+  SagaCommitted already = OneSaga::written(again[0]);
+  already.outcome = SagaCommitted::Outcome::already;
+  const auto next = of<action::Write>(saga.machine.committed(already, saga.at()));
+  REQUIRE(next.size() == 1);  // the signal
+  CHECK(next[0].commit.expected == 2);
+}
+
+TEST_CASE("a fenced saga does nothing until its shard has another token, then goes on under that") {
+  OneSaga saga;
+  const auto first = of<action::Write>(saga.loaded(OneSaga::stored(shop::Told().entries())));
+  SagaCommitted fenced;
+  fenced.outcome = SagaCommitted::Outcome::fenced;
+  const auto said = saga.machine.committed(fenced, saga.at());
+  REQUIRE(said.size() == 1);
+  CHECK(of<action::Fenced>(said).at(0).used == saga.token);
+  saga.now += 60'000;
+  CHECK(saga.machine.woken(saga.at()).empty());
+  const catga::OwnerToken newer{catga::Epoch{8}, catga::Incarnation{1, 1}};
+  const auto again = of<action::Write>(saga.machine.retoken(newer, saga.at()));
+  REQUIRE(again.size() == 1);
+  CHECK(again[0].commit.token == newer);
+  CHECK(again[0].commit.entries == first[0].commit.entries);
+}
+
+TEST_CASE(
+    "a write that finds another journal is dropped, the journal read again, and who asked is "
+    "answered then") {
+  OneSaga saga;
+  const auto first = of<action::Write>(saga.loaded(OneSaga::stored(shop::Told().entries())));
+  saga.machine.committed(OneSaga::written(first.at(0)), saga.at());
+  const auto signal = of<action::Write>(saga.machine.arrived(saga.signal("s"), saga.at()));
+  REQUIRE(signal.size() == 1);
+  SagaCommitted conflict;
+  conflict.outcome = SagaCommitted::Outcome::conflict;
+  const SagaActions lost = saga.machine.committed(conflict, saga.at());
+  CHECK(of<action::Answer>(lost).empty());
+  CHECK(of<action::Load>(lost).size() == 1);
+  const SagaActions read =
+      saga.machine.loaded(OneSaga::stored(shop::Told().choice("line", "2").entries()), saga.at());
+  const auto again = of<action::Write>(read);
+  REQUIRE(again.size() == 1);
+  const SagaActions done = saga.machine.committed(OneSaga::written(again[0]), saga.at());
+  REQUIRE(of<action::Answer>(done).size() == 1);
+  CHECK(of<action::Answer>(done)[0].answer.ok());
+}
+
+TEST_CASE("a saga that was recovered more than ten times in a row parks before user code runs") {
+  OneSaga saga;
+  const SagaActions actions = saga.loaded(OneSaga::stored(shop::Told().entries(), "11"));
+  const auto writes = of<action::Write>(actions);
+  REQUIRE(writes.size() == 1);
+  CHECK(writes[0].commit.place == catga::SagaPlace::parked);
+  CHECK(catga::find_field(writes[0].commit.fields, "why") == "crash_loop");
+  CHECK(catga::find_field(writes[0].commit.fields, "ra") == "0");
+  const SagaActions then = saga.machine.committed(OneSaga::written(writes[0]), saga.at());
+  CHECK(of<action::Send>(then).empty());
+  CHECK(of<action::Tell>(then).size() == 1);
+  CHECK(saga.machine.idle());
+}
+
+TEST_CASE("a journal that cannot be read parks its saga as poison, and can be aborted") {
+  OneSaga saga;
+  SagaLoaded broken = OneSaga::stored(shop::Told().entries());
+  broken.journal.push_back("no journal entry");
+  broken.length = 2;
+  const auto writes = of<action::Write>(saga.loaded(broken));
+  REQUIRE(writes.size() == 1);
+  CHECK(writes[0].commit.expected == 2);
+  CHECK(catga::find_field(writes[0].commit.fields, "why") == "poison");
+  saga.machine.committed(OneSaga::written(writes[0]), saga.at());
+  const auto abort = of<action::Write>(saga.machine.arrived(
+      saga.says(catga::saga_call::operate,
+                catga::encode(catga::OperateSaga{"abort", "hopeless", "ann", "", ""})),
+      saga.at()));
+  REQUIRE(abort.size() == 1);
+  CHECK(abort[0].commit.place == catga::SagaPlace::ended);
+}
+
+TEST_CASE("256 signals may wait for a saga; the next is refused as overloaded") {
+  OneSaga saga;
+  const auto first = of<action::Write>(saga.loaded(OneSaga::stored(shop::Told().entries())));
+  saga.machine.committed(OneSaga::written(first.at(0)), saga.at());
+  for (int i = 0; i < 256; ++i) {
+    const auto write =
+        of<action::Write>(saga.machine.arrived(saga.signal(std::to_string(i)), saga.at()));
+    REQUIRE(write.size() == 1);
+    saga.machine.committed(OneSaga::written(write[0]), saga.at());
+  }
+  const SagaActions full = saga.machine.arrived(saga.signal("one more"), saga.at());
+  REQUIRE(of<action::Answer>(full).size() == 1);
+  const auto& answer = of<action::Answer>(full)[0].answer;
+  REQUIRE_FALSE(answer.ok());
+  CHECK(answer.error().code == catga::Code::overloaded);
+  const SagaActions known = saga.machine.arrived(saga.signal("7"), saga.at());
+  CHECK(of<action::Answer>(known).at(0).answer.ok());  // it is there already
+}
+
+TEST_CASE(
+    "a draining saga starts nothing, ends its open write, and gives back what it has not handled") {
+  OneSaga saga;
+  const auto first = of<action::Write>(saga.loaded(OneSaga::stored(shop::Told().entries())));
+  saga.machine.drain();
+  CHECK_FALSE(saga.machine.drained());
+  CHECK(saga.machine.arrived(saga.signal("s"), saga.at()).empty());
+  const SagaActions then = saga.machine.committed(OneSaga::written(first.at(0)), saga.at());
+  CHECK(of<action::Send>(then).empty());
+  CHECK(saga.machine.drained());
+  CHECK(saga.machine.take_requests().size() == 1);
+}
+
+TEST_CASE(
+    "timers of a saga are written with the commit that makes them needed, and cancelled with the "
+    "next") {
+  OneSaga saga;
+  shop::Told told;
+  told.reserved();
+  SagaLoaded stored = OneSaga::stored(told.done("charge", shop::Charged{"p"}).entries());
+  saga.now = told.now_ms();
+  const SagaActions actions = saga.loaded(stored);
+  CHECK(of<action::Write>(actions).empty());  // it waits for its approval, as the journal says
+  const auto signal = of<action::Write>(saga.machine.arrived(saga.signal("s"), saga.at()));
+  REQUIRE(signal.size() == 1);
+  const auto& timers = signal[0].commit.timers;
+  REQUIRE(timers.size() == 1);
+  CHECK(timers[0].member == "s|order/17|step.approval");
+  CHECK_FALSE(timers[0].due_ms);
+}
