@@ -1,0 +1,672 @@
+// Sagas over real entities: they complete, go back in reverse order, wait, and survive the death of whoever runs them;
+// whatever happens, each effect is there once.
+#include <catga/runtime/node_seams.hpp>
+
+#include "crashing_stores.hpp"
+#include "sagas.hpp"
+#include "scene.hpp"
+
+#include <algorithm>
+#include <csignal>
+#include <memory>
+
+namespace catga::testing {
+namespace {
+
+/// So many commits of sagas end the actor that asks for them, so many lists of one shard its saga supervisor.
+struct Faults {
+  std::atomic<int> commits{0};
+  std::atomic<int> lists{0};
+  ShardId shard{shard_of("order", "17", 64)};
+};
+
+/// Stores with faults.
+class FaultyStores final : public Stores {
+ public:
+  FaultyStores(std::unique_ptr<Stores> inner, std::shared_ptr<Faults> faults)
+      : inner_(std::move(inner)), sagas_(inner_->sagas(), std::move(faults)) {}
+  OwnerStore& owners() override { return inner_->owners(); }
+  MemberStore& members() override { return inner_->members(); }
+  StateStore& state() override { return inner_->state(); }
+  SagaStore& sagas() override { return sagas_; }
+
+ private:
+  class Sagas final : public SagaStore {
+   public:
+    Sagas(SagaStore& inner, std::shared_ptr<Faults> faults)
+        : inner_(inner), faults_(std::move(faults)) {}
+    void create(SagaCreate one, Then<SagaCreated> then) override {
+      inner_.create(std::move(one), std::move(then));
+    }
+    void load(const SagaLoad& load, Then<SagaLoaded> then) override {
+      inner_.load(load, std::move(then));
+    }
+    void commit(SagaCommit one, Then<SagaCommitted> then) override {
+      if (faults_->commits.fetch_sub(1) > 0) throw std::runtime_error("the test ends this actor");
+      inner_.commit(std::move(one), std::move(then));
+    }
+    void list(const SagaQuery& query, Then<SagaPage> then) override {
+      if (query.shard == faults_->shard && faults_->lists.fetch_sub(1) > 0) {
+        throw std::runtime_error("the test ends this supervisor");
+      }
+      inner_.list(query, std::move(then));
+    }
+    void overview(ShardId shard, const OwnerToken& token, Then<SagaOverview> then) override {
+      inner_.overview(shard, token, std::move(then));
+    }
+    void tidy(const SagaTidy& tidy, Then<bool> then) override {
+      inner_.tidy(tidy, std::move(then));
+    }
+
+   private:
+    SagaStore& inner_;
+    std::shared_ptr<Faults> faults_;
+  };
+  std::unique_ptr<Stores> inner_;
+  Sagas sagas_;
+};
+
+/// Starts sagas in its turns.
+struct Accept {
+  using Reply = Done;
+  TestOrder order;
+  bool refuse = false;
+  CATGA_MESSAGE(Accept, order, refuse);
+};
+class Clerk {
+ public:
+  static constexpr std::string_view kind = "clerk";
+  using Handles = Messages<Accept>;
+  struct State {
+    std::int64_t accepted = 0;
+    CATGA_FIELDS(accepted);
+  } state;
+  Result<Done> on(Turn& turn, const Accept& accept) {
+    turn.start(order_saga(), accept.order.id, accept.order);
+    state.accepted += 1;
+    if (accept.refuse) return reject("on second thoughts");
+    return Done{};
+  }
+};
+
+/// A node in this program without servers.
+std::unique_ptr<Node> a_shop(std::shared_ptr<Faults> faulty = nullptr) {
+  Config config = Config::embedded();
+  config.cluster.shards = 64;
+  config.log.level = "off";
+  auto node = std::make_unique<Node>(config);
+  node->host<Shelf>().host(order_saga()).host(invoice_saga());
+  if (faulty) {
+    NodeSeams::wrap_stores(*node, [faulty](std::unique_ptr<Stores> plain) {
+      return std::make_unique<FaultyStores>(std::move(plain), faulty);
+    });
+  }
+  must(node->start());
+  return node;
+}
+
+template <class World>
+void stock(World& world, const std::string& shelf, std::int64_t amount) {
+  must(world.template ref<Shelf>(shelf).ask(Stock{amount}));
+}
+
+template <class World>
+void stock_all(World& world, std::int64_t amount) {
+  for (const char* shelf : {"tea", "cup", "purse", "paper", "mails", "counts", "gifts"}) {
+    stock(world, shelf, amount);
+  }
+}
+
+template <class World>
+Books books(World& world, const std::string& shelf) {
+  return must(world.template ref<Shelf>(shelf).ask(Read{}));
+}
+
+TestOrder an_order(std::string id) {
+  TestOrder order;
+  order.id = std::move(id);
+  order.shelves = {"tea", "cup"};
+  order.purse = "purse";
+  order.price = 5;
+  return order;
+}
+
+using Words = std::vector<std::string>;
+
+std::string text(const Result<SagaReport>& report) {
+  if (!report) return std::string(name_of(report.error().code)) + ": " + report.error().text;
+  return std::string(name_of(report->status)) + ' ' + report->cause + ' ' + report->text;
+}
+
+/// One node at a time, quick to notice that the one before is gone.
+class LoneNode {
+ public:
+  explicit LoneNode(Scene& scene) : scene_(scene) { launch(); }
+  NodeProcess& process() { return scene_.node(name_); }
+  void launch() {
+    name_ = "n" + std::to_string(++lives_);
+    scene_.launch(name_, {"--membership-session-ttl", "1200ms", "--membership-session-renew",
+                          "200ms", "--redis-command-timeout", "1000ms"});
+  }
+
+ private:
+  Scene& scene_;
+  std::string name_;
+  int lives_ = 0;
+};
+
+/// The same order again and again; each time its node dies at another commit. `log`: what each shelf must say.
+void crash_at_every_commit(Scene& scene, TestOrder order, SagaStatus expected,
+                           const std::map<std::string, Words>& log) {
+  LoneNode node(scene);
+  Client& client = scene.client();  // waits until there is a cluster
+  // Shelves that only this round knows: their logs are this round's.
+  const auto named = [](const std::string& shelf, const std::string& round) {
+    return shelf.empty() ? shelf : shelf + round;
+  };
+  int rounds = 0;
+  for (const bool before : {true, false}) {
+    bool crashed = true;
+    for (std::int64_t n = 1; crashed; ++n) {
+      const std::string round = "-" + std::string(before ? "b" : "a") + std::to_string(n);
+      INFO("crash " << std::string(before ? "before" : "after") << " commit " << n);
+      TestOrder one = order;
+      one.id += round;
+      for (std::string& shelf : one.shelves) shelf = named(shelf, round);
+      one.purse = named(order.purse, round);
+      one.last = named(order.last, round);
+      one.round = round;
+      for (const auto& [shelf, words] : log) {
+        if (shelf == order.last) continue;
+        REQUIRE(
+            eventually([&] { return client.ref<Shelf>(named(shelf, round)).ask(Stock{10}).ok(); }));
+      }
+      REQUIRE(eventually([&] { return client.ref<Bomb>("b").ask(Arm{n, before}).ok(); }));
+      (void)client.start(order_saga(), one.id, one);
+      const auto saga = client.saga(order_saga(), one.id);
+      const auto ended = [&] {
+        const auto report = saga.status();
+        return report.ok() && has_ended(report->status);
+      };
+      REQUIRE(eventually([&] { return !node.process().running() || ended(); }));
+      crashed = !node.process().running();
+      if (crashed) {
+        node.launch();
+        ++rounds;
+      } else {
+        REQUIRE(client.ref<Bomb>("b").ask(Arm{0, before}).ok());
+      }
+      // The start may have died with its node: whoever starts it says so again.
+      REQUIRE(eventually([&] { return client.start(order_saga(), one.id, one).ok(); }));
+      const auto end = saga.wait(30s);
+      CHECK_MESSAGE((end.ok() && end->status == expected), text(end));
+      for (const auto& [shelf, words] : log) {
+        Words wanted;
+        for (const std::string& word : words) wanted.push_back(word + " " + one.id);
+        CHECK_MESSAGE(books(client, named(shelf, round)).log == wanted, shelf);
+      }
+    }
+  }
+  MESSAGE("crashed at " << rounds << " commits");
+  CHECK(rounds > 20);
+}
+
+/// Many orders of all sorts, started by a client while nodes come and go; at the end the books must agree.
+class Rush {
+ public:
+  explicit Rush(Client& client) : client_(client) {
+    for (const char* shelf : {"purse", "paper", "mails", "counts"}) stock(client_, shelf, 100'000);
+    for (const std::string& shelf : shelves_) stock(client_, shelf, 100'000);
+  }
+
+  /// Every third is refused at its last step and goes back.
+  void start(int count) {
+    for (int i = 0; i < count; ++i) {
+      TestOrder order;
+      order.id = "r" + std::to_string(orders_.size());
+      const std::size_t place = orders_.size();
+      order.shelves = {shelves_[place % shelves_.size()], shelves_[(place + 3) % shelves_.size()]};
+      order.purse = "purse";
+      order.price = 5;
+      order.nap_ms = place % 2 == 0 ? 1 : 0;
+      order.with_child = place % 4 == 1;
+      order.asks = place % 5 == 2;
+      if (place % 3 == 0) order.last = "nothing";
+      begin(order);
+      orders_.push_back(order);
+    }
+  }
+
+  /// Says what those who ask wait for, then waits for all.
+  void finish(Milliseconds patience) {
+    for (const TestOrder& order : orders_) {
+      if (!order.asks) continue;
+      const auto saga = client_.saga(order_saga(), order.id);
+      INFO(order.id);
+      REQUIRE(eventually([&] { return saga.signal("approval", "s", Approval{"ann"}).ok(); }));
+    }
+    const auto end = std::chrono::steady_clock::now() + patience;
+    for (const TestOrder& order : orders_) {
+      const auto saga = client_.saga(order_saga(), order.id);
+      const auto left =
+          std::chrono::duration_cast<Milliseconds>(end - std::chrono::steady_clock::now());
+      const Result<SagaReport> report = saga.wait(std::max(left, Milliseconds(1)));
+      const SagaStatus expected =
+          goes_back(order) ? SagaStatus::compensated : SagaStatus::completed;
+      CHECK_MESSAGE((report.ok() && report->status == expected), (order.id + ": " + text(report)));
+    }
+  }
+
+  /// Each effect once, and none of what was undone is left.
+  void check() {
+    std::map<std::string, std::map<std::string, int>> takes, backs;
+    for (const TestOrder& order : orders_) {
+      for (std::string shelf : touched(order)) {
+        takes[shelf][order.id] += 1;
+        if (goes_back(order)) backs[shelf][order.id] += 1;
+      }
+    }
+    for (const auto& [shelf, orders] : takes) {
+      const Books found = books(client_, shelf);
+      std::map<std::string, int> took, gave;
+      for (const std::string& line : found.log) {
+        (line.starts_with("take ") ? took : gave)[line.substr(5)] += 1;
+      }
+      CHECK_MESSAGE(took == orders, shelf);
+      CHECK_MESSAGE(gave == backs[shelf], shelf);
+    }
+  }
+
+ private:
+  static bool goes_back(const TestOrder& order) { return !order.last.empty(); }
+  static Words touched(const TestOrder& order) {
+    Words all = order.shelves;
+    for (const char* shelf : {"purse", "mails", "counts"}) all.emplace_back(shelf);
+    if (order.with_child) all.emplace_back("paper");
+    return all;
+  }
+  void begin(const TestOrder& order) {
+    INFO(order.id);
+    std::string why;
+    const bool begun = eventually([&] {
+      const auto started = client_.start(order_saga(), order.id, order);
+      if (!started) why = started.error().text;
+      return started.ok();
+    });
+    REQUIRE_MESSAGE(begun, why);
+  }
+
+  Client& client_;
+  const Words shelves_{"s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"};
+  std::vector<TestOrder> orders_;
+};
+
+}  // namespace
+
+TEST_CASE("an order saga completes and each of its steps has taken effect once") {
+  const auto shop = a_shop();
+  stock_all(*shop, 10);
+  const auto order = must(shop->start(order_saga(), "17", an_order("17")));
+  const auto end = order.wait(10s);
+  CHECK_MESSAGE((end.ok() && end->status == SagaStatus::completed), text(end));
+  for (const char* shelf : {"tea", "cup", "purse", "mails", "counts"}) {
+    CHECK_MESSAGE(books(*shop, shelf).log == Words{"take 17"}, shelf);
+  }
+  CHECK(books(*shop, "paper").log.empty());
+  const TestOrder state = must(order.state());
+  CHECK(state.paid == "yes");
+  CHECK(state.taken.size() == 2);
+  CHECK(must(order.status()).status == SagaStatus::completed);
+}
+
+TEST_CASE("a repeated start finds the saga, one with another input is refused") {
+  const auto shop = a_shop();
+  stock_all(*shop, 10);
+  must(must(shop->start(order_saga(), "17", an_order("17"))).wait(10s));
+  must(must(shop->start(order_saga(), "17", an_order("17"))).wait(10s));
+  CHECK(books(*shop, "tea").log == Words{"take 17"});
+  TestOrder other = an_order("17");
+  other.price = 6;
+  const auto refused = shop->start(order_saga(), "17", other);
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().code == Code::malformed);
+  const auto unknown = shop->saga(order_saga(), "nobody").status();
+  REQUIRE_FALSE(unknown.ok());
+  CHECK(unknown.error().code == Code::not_found);
+}
+
+TEST_CASE("a rejected step makes a saga go back in reverse order") {
+  const auto shop = a_shop();
+  stock_all(*shop, 10);
+  TestOrder order = an_order("17");
+  order.last = "nothing";  // an empty shelf: the last step is refused
+  order.shelves = {"tea", "purse"};
+  const auto end = must(shop->start(order_saga(), "17", order)).wait(20s);
+  CHECK_MESSAGE((end.ok() && end->status == SagaStatus::compensated), text(end));
+  CHECK(text(end).find("only 0 left") != std::string::npos);
+  CHECK(books(*shop, "tea").log == Words{"take 17", "back 17"});
+  // Line, then payment; payment, then line.
+  CHECK(books(*shop, "purse").log == Words{"take 17", "take 17", "back 17", "back 17"});
+  for (const char* shelf : {"tea", "purse", "mails", "counts"})
+    CHECK(books(*shop, shelf).left == 10);
+}
+
+TEST_CASE(
+    "a saga waits for its signal; one that comes early is kept, one that comes twice counts once") {
+  const auto shop = a_shop();
+  stock_all(*shop, 10);
+  TestOrder order = an_order("early");
+  order.asks = true;
+  order.nap_ms = 1;
+  const auto early = must(shop->start(order_saga(), "early", order));
+  must(early.signal("approval", "s1", Approval{"bob"}));
+  must(early.signal("approval", "s1", Approval{"eve"}));
+  CHECK_MESSAGE(must(early.wait(10s)).status == SagaStatus::completed, "early");
+  CHECK(must(early.state()).approver == "bob");
+
+  order.id = "late";
+  const auto late = must(shop->start(order_saga(), "late", order));
+  REQUIRE(eventually([&] { return books(*shop, "purse").log.size() == 2; }));
+  CHECK(late.wait(100ms).error().code == Code::timeout);
+  must(late.signal("approval", "s1", Approval{"ann"}));
+  CHECK(must(late.wait(10s)).status == SagaStatus::completed);
+  const auto after = late.signal("approval", "s2", Approval{"ann"});
+  REQUIRE_FALSE(after.ok());
+  CHECK(after.error().code == Code::not_found);
+}
+
+TEST_CASE("a cancelled saga goes back, and one that has ended cannot be cancelled") {
+  const auto shop = a_shop();
+  stock_all(*shop, 10);
+  TestOrder order = an_order("17");
+  order.asks = true;
+  const auto saga = must(shop->start(order_saga(), "17", order));
+  REQUIRE(eventually([&] { return books(*shop, "purse").log.size() == 1; }));
+  must(saga.cancel("the customer changed her mind"));
+  const auto end = saga.wait(20s);
+  CHECK_MESSAGE((end.ok() && end->status == SagaStatus::compensated), text(end));
+  for (const char* shelf : {"tea", "cup", "purse"}) {
+    CHECK(books(*shop, shelf).log == Words{"take 17", "back 17"});
+  }
+  must(saga.cancel("again"));  // it is so already
+  const auto done = must(shop->start(order_saga(), "18", an_order("18")));
+  must(done.wait(10s));
+  const auto late = done.cancel("too late");
+  REQUIRE_FALSE(late.ok());
+  CHECK(late.error().code == Code::rejected);
+}
+
+TEST_CASE("a child runs as a saga of its own, and its end goes into the state of its parent") {
+  const auto shop = a_shop();
+  stock_all(*shop, 10);
+  TestOrder order = an_order("17");
+  order.with_child = true;
+  order.nap_ms = 1;
+  const auto saga = must(shop->start(order_saga(), "17", order));
+  const auto end = saga.wait(10s);
+  CHECK_MESSAGE((end.ok() && end->status == SagaStatus::completed), text(end));
+  CHECK(books(*shop, "paper").log == Words{"take 17"});
+  CHECK(must(shop->saga(invoice_saga(), "17.invoice").status()).status == SagaStatus::completed);
+
+  // A child that is refused makes its parent go back.
+  stock(*shop, "paper", -9);
+  order.id = "18";
+  const auto refused = must(shop->start(order_saga(), "18", order)).wait(20s);
+  CHECK_MESSAGE((refused.ok() && refused->status == SagaStatus::compensated), text(refused));
+  CHECK(books(*shop, "tea").left == 9);
+}
+
+TEST_CASE("operators list sagas, count them by version, read a journal and abort one") {
+  const auto shop = a_shop();
+  stock_all(*shop, 1000);
+  TestOrder order = an_order("");
+  order.asks = true;
+  for (int i = 0; i < 20; ++i) {
+    order.id = "o" + std::to_string(i);
+    must(shop->start(order_saga(), order.id, order));
+  }
+  must(must(shop->start(order_saga(), "done", an_order("done"))).wait(10s));
+  const Sagas sagas = shop->sagas();
+  CHECK(must(sagas.list({.type = "order"})).sagas.size() == 20);
+  CHECK(must(sagas.list({.type = "order", .status = SagaStatus::completed})).sagas.size() == 1);
+  CHECK(must(sagas.list({.type = "invoice"})).sagas.empty());
+  const SagaCounts counts = must(sagas.count());
+  const std::map<SagaStatus, std::size_t> twenty{{SagaStatus::running, 20}};
+  CHECK(counts.by_version.at({"order", 1}) == twenty);
+  const SagaStory story = must(sagas.show("order", "done"));
+  CHECK(story.journal.front().kind == EntryKind::input);
+  CHECK(story.journal.back().kind == EntryKind::end);
+
+  const Status nameless =
+      sagas.operate("order", "o3", OperatorRequest{OperatorVerb::abort, "", "", "", ""});
+  REQUIRE_FALSE(nameless.ok());
+  CHECK(nameless.error().code == Code::malformed);
+  must(sagas.operate("order", "o3", OperatorRequest{OperatorVerb::abort, "a test", "ann", "", ""}));
+  CHECK(must(shop->saga(order_saga(), "o3").status()).status == SagaStatus::aborted);
+  CHECK(must(sagas.list({.type = "order"})).sagas.size() == 19);
+  CHECK(eventually([&] { return shop->saga_figures()["order"].active == 19; }));
+  CHECK(shop->saga_figures()["order"].started == 21);
+  CHECK(shop->saga_figures()["order"].finished["completed"] == 1);
+}
+
+TEST_CASE("the actor of a saga that dies starts again from the journal") {
+  auto faulty = std::make_shared<Faults>();
+  faulty->commits = 3;
+  const auto shop = a_shop(faulty);
+  stock_all(*shop, 10);
+  const auto order = must(shop->start(order_saga(), "17", an_order("17")));
+  const auto end = order.wait(20s);
+  CHECK_MESSAGE((end.ok() && end->status == SagaStatus::completed), text(end));
+  CHECK(faulty->commits.load() <= 0);
+  CHECK(shop->saga_figures()["order"].restarts == 3);
+  for (const char* shelf : {"tea", "cup", "purse", "mails", "counts"}) {
+    CHECK_MESSAGE(books(*shop, shelf).log == Words{"take 17"}, shelf);
+  }
+}
+
+TEST_CASE(
+    "a saga supervisor that dies three times makes its shard be taken anew, and its sagas go on") {
+  auto faulty = std::make_shared<Faults>();
+  const auto shop = a_shop(faulty);
+  stock_all(*shop, 10);
+  TestOrder order = an_order("17");
+  order.asks = true;
+  const auto saga = must(shop->start(order_saga(), "17", order));
+  REQUIRE(eventually([&] { return books(*shop, "purse").log.size() == 1; }));
+  faulty->lists = 4;  // each reading of a list is repeated by who asked, or by the next supervisor
+  CHECK(eventually([&] {
+    (void)shop->sagas().list({.type = "order"});
+    return faulty->lists.load() <= 0;
+  }));
+  REQUIRE(eventually([&] { return saga.signal("approval", "s", Approval{"ann"}).ok(); }));
+  const auto end = saga.wait(20s);
+  CHECK_MESSAGE((end.ok() && end->status == SagaStatus::completed), text(end));
+  for (const char* shelf : {"tea", "cup", "purse", "mails", "counts"}) {
+    CHECK_MESSAGE(books(*shop, shelf).log == Words{"take 17"}, shelf);
+  }
+}
+
+TEST_CASE(
+    "a saga whose actor dies again and again is parked, and goes on when an operator says so") {
+  auto faulty = std::make_shared<Faults>();
+  faulty->commits = 5;
+  const auto shop = a_shop(faulty);
+  stock_all(*shop, 10);
+  const auto order = must(shop->start(order_saga(), "17", an_order("17")));
+  const auto stuck = [&] {
+    const auto report = order.status();
+    return report.ok() && report->status == SagaStatus::parked;
+  };
+  REQUIRE(eventually(stuck));
+  CHECK(must(order.status()).cause == "crash_loop");
+  CHECK(must(shop->sagas().list({.status = SagaStatus::parked})).sagas.size() == 1);
+  CHECK(shop->saga_figures()["order"].stuck["crash_loop"] == 1);
+  must(shop->sagas().operate("order", "17",
+                             OperatorRequest{OperatorVerb::retry, "mended", "ann", "", ""}));
+  const auto end = order.wait(20s);
+  CHECK_MESSAGE((end.ok() && end->status == SagaStatus::completed), text(end));
+  CHECK(books(*shop, "tea").log == Words{"take 17"});
+}
+
+TEST_CASE(
+    "a saga is parked where its definition is another one, and goes on where it is right or "
+    "accepted") {
+  if (!servers_here()) return;
+  Scene scene;
+  const auto definition = [](std::uint32_t version, bool other, bool accepts) {
+    auto begun = catga::saga<TestOrder>("slow", version)
+                     .step("take",
+                           [](const TestOrder& o) {
+                             return to<Shelf>("tea", Take{o.id, 1});
+                           })
+                     .undo([](const TestOrder& o) {
+                       return to<Shelf>("tea", PutBack{o.id, 1});
+                     })
+                     .await_signal<Approval>(other ? "consent" : "approval", 60s);
+    if (!accepts) return std::move(begun).build();
+    return std::move(begun).accepts(1).build();
+  };
+  const Saga<TestOrder> first = definition(1, false, false), drifted = definition(1, true, false),
+                        second = definition(2, false, false), third = definition(3, false, true);
+  int lives = 0;
+  const auto with = [&](const Saga<TestOrder>& saga) {
+    auto node = std::make_unique<Node>(scene.config("v" + std::to_string(++lives)));
+    node->host<Shelf>().host(saga);
+    must(node->start());
+    return node;
+  };
+  const auto is = [](Node& node, const Saga<TestOrder>& saga, SagaStatus status,
+                     std::string cause) {
+    return eventually([&] {
+      const auto report = node.saga(saga, "17").status();
+      return report.ok() && report->status == status && report->cause == cause;
+    });
+  };
+  {
+    const auto node = with(first);
+    must(node->ref<Shelf>("tea").ask(Stock{10}));
+    must(node->start(first, "17", an_order("17")));
+    REQUIRE(eventually([&] { return books(*node, "tea").log.size() == 1; }));
+    CHECK(is(*node, first, SagaStatus::running, ""));
+    must(node->stop());
+  }
+  {
+    const auto node = with(drifted);
+    CHECK(is(*node, drifted, SagaStatus::parked, "definition_drift"));
+    must(node->stop());
+  }
+  {
+    const auto node = with(second);
+    CHECK(is(*node, second, SagaStatus::parked, "definition_drift"));  // parked is parked
+    must(node->saga(second, "17").signal("approval", "early", Approval{"bob"}));  // and is kept
+    must(node->stop());
+  }
+  {
+    const auto node = with(third);
+    CHECK(is(*node, third, SagaStatus::completed, ""));
+    CHECK(must(node->saga(third, "17").status()).version == 3);
+    CHECK(books(*node, "tea").log == Words{"take 17"});
+    must(node->stop());
+  }
+}
+
+TEST_CASE("a turn starts a saga with its commit") {
+  Config config = Config::embedded();
+  config.log.level = "off";
+  Node node(config);
+  node.host<Shelf>().host<Clerk>().host(order_saga()).host(invoice_saga());
+  must(node.start());
+  stock_all(node, 10);
+  must(node.ref<Clerk>("ann").ask(Accept{an_order("17"), false}));
+  const auto saga = node.saga(order_saga(), "17");
+  REQUIRE(eventually([&] {
+    const auto report = saga.status();
+    return report.ok() && report->status == SagaStatus::completed;
+  }));
+  const auto refused = node.ref<Clerk>("ann").ask(Accept{an_order("18"), true});
+  CHECK_FALSE(refused.ok());
+  must(node.ref<Clerk>("ann").ask(Accept{an_order("19"), false}));
+  must(node.saga(order_saga(), "19").wait(10s));
+  CHECK(node.saga(order_saga(), "18").status().error().code == Code::not_found);
+}
+
+TEST_CASE("a node that runs sagas is killed: others recover them and each effect is there once") {
+  if (!servers_here()) return;
+  Scene scene;
+  for (const char* name : {"a", "b", "c"}) scene.launch(name);
+  for (const char* name : {"a", "b", "c"}) scene.expect_ready(name);
+  scene.expect_up(3);
+  Rush rush(scene.client());
+  scene.let_them_meet();
+  rush.start(60);
+  scene.node("b").kill9();
+  rush.start(30);
+  rush.finish(60s);
+  rush.check();
+}
+
+TEST_CASE(
+    "whatever commit a saga's node dies at, the saga completes and each effect is there once") {
+  if (!servers_here()) return;
+  Scene scene;
+  TestOrder order = an_order("o");
+  order.shelves = {"tea"};
+  order.nap_ms = 1;
+  order.with_child = true;
+  const Words took{"take"};
+  crash_at_every_commit(
+      scene, order, SagaStatus::completed,
+      {{"tea", took}, {"purse", took}, {"paper", took}, {"mails", took}, {"counts", took}});
+}
+
+TEST_CASE("whatever commit a saga's node dies at, the saga goes back and each undo is there once") {
+  if (!servers_here()) return;
+  Scene scene;
+  TestOrder order = an_order("o");
+  order.shelves = {"tea"};
+  order.with_child = true;
+  order.last = "nothing";
+  const Words both{"take", "back"};
+  crash_at_every_commit(scene, order, SagaStatus::compensated,
+                        {{"tea", both},
+                         {"purse", both},
+                         {"paper", both},
+                         {"mails", both},
+                         {"counts", both},
+                         {"nothing", {}}});
+}
+
+TEST_CASE("all nodes are replaced while sagas run, and each effect is there once") {
+  if (!servers_here()) return;
+  Scene scene;
+  for (const char* name : {"a", "b", "c"}) scene.launch(name);
+  for (const char* name : {"a", "b", "c"}) scene.expect_ready(name);
+  scene.expect_up(3);
+  Rush rush(scene.client());
+  for (const char* name : {"a", "b", "c"}) {
+    INFO(name);
+    rush.start(20);
+    scene.node(name).signal(SIGTERM);
+    CHECK(scene.node(name).exit_code(20s) == 0);
+    scene.start(name);
+  }
+  rush.finish(60s);
+  rush.check();
+}
+
+TEST_CASE("the whole cluster is killed in the middle of sagas; the next one ends them") {
+  if (!servers_here()) return;
+  Scene scene;
+  for (const char* name : {"a", "b"}) scene.launch(name);
+  for (const char* name : {"a", "b"}) scene.expect_ready(name);
+  scene.expect_up(2);
+  Rush rush(scene.client());
+  rush.start(40);
+  for (const char* name : {"a", "b"}) scene.node(name).kill9();
+  for (const char* name : {"a", "b"}) scene.launch(name);
+  for (const char* name : {"a", "b"}) scene.expect_ready(name, 30s);
+  rush.finish(60s);
+  rush.check();
+}
+
+}  // namespace catga::testing
