@@ -312,7 +312,7 @@ class World final : public Messenger {
     remember(envelope);
     std::unique_ptr<Participant>& entity = entities_[envelope.entity];
     if (!entity) entity = std::make_unique<Participant>(*this, kind->second, envelope.entity);
-    entity->activation.arrived(envelope);
+    entity->activation.arrived(Envelope(envelope));
   }
 
   void finish(std::uint64_t number, Result<std::string> answer) {
