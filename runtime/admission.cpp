@@ -6,7 +6,9 @@ namespace catga {
 
 namespace {
 
-constexpr double newest_counts = 0.2;        // in the mean pace; the rest is older
+constexpr double newest_counts = 0.2;  // in the mean pace; the rest is older
+constexpr std::int64_t late_ms =
+    100;  // since the last look: the machine or the process stood still
 constexpr std::int64_t lost_after_ms = 200;  // a store that has taken nothing for so long
 
 std::chrono::milliseconds whole(double ms) {
@@ -15,13 +17,16 @@ std::chrono::milliseconds whole(double ms) {
 
 }  // namespace
 
-double Admission::by_pace(std::int64_t now_ms, Pace& pace, const Backlog& now) const {
+double Admission::wait_for(std::int64_t now_ms, Pace& pace, const Backlog& now) const {
   const std::uint64_t taken = now.taken - pace.last.taken;
-  const bool was_busy = looked_at_ != 0 && pace.last.waiting != 0;
-  if (was_busy && taken != 0) {
-    const double per_ms = static_cast<double>(taken) / static_cast<double>(now_ms - looked_at_);
-    pace.per_ms =
-        pace.per_ms == 0 ? per_ms : pace.per_ms * (1 - newest_counts) + per_ms * newest_counts;
+  const std::int64_t passed = now_ms - looked_at_;
+  if (looked_at_ != 0 && taken != 0 && passed <= late_ms) {
+    const double per_ms = static_cast<double>(taken) / static_cast<double>(passed);
+    const bool never_empty = pace.last.waiting >= taken;
+    if (per_ms > pace.per_ms)
+      pace.per_ms = per_ms;
+    else if (never_empty)
+      pace.per_ms += (per_ms - pace.per_ms) * newest_counts;
   }
   if (now.waiting == 0 || taken != 0 || pace.moved_at == 0) pace.moved_at = now_ms;
   pace.last = now;
@@ -31,10 +36,9 @@ double Admission::by_pace(std::int64_t now_ms, Pace& pace, const Backlog& now) c
 Admission::Waits Admission::look(std::int64_t now_ms, const Backlog& workers,
                                  const Backlog& store) {
   if (looked_at_ != 0 && now_ms <= looked_at_) return {};
-  double for_workers = by_pace(now_ms, workers_, workers);
-  double for_store = by_pace(now_ms, store_, store);
+  const double for_workers = wait_for(now_ms, workers_, workers);
+  double for_store = wait_for(now_ms, store_, store);
   looked_at_ = now_ms;
-  for_workers = std::max(for_workers, static_cast<double>(now_ms - workers_.moved_at));
   if (now_ms - store_.moved_at > lost_after_ms) for_store = 0;
   return {whole(for_workers), whole(for_workers + for_store)};
 }

@@ -5,8 +5,11 @@
 // has ever taken; what waits, divided by the pace of late, is how long the next one will wait. That is known at once,
 // while a measured wait tells of those who came long ago.
 //
-// Queries wait for workers, commands for workers and for Redis. A Redis that takes nothing at all is lost, not slow: that
-// has its own answers. Workers that take nothing are held by handlers, and whoever comes waits as long as they do.
+// The pace is what the queue can do, not what it was given: a look at which everything taken had waited before tells it,
+// any other only that it can do at least so much. A look that comes late (the process was frozen) tells nothing.
+//
+// Queries wait for workers, commands for workers and for Redis. A Redis that takes nothing at all is lost, not slow, and
+// workers that take nothing are held by handlers: both have their own answers and are no reason to refuse.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -34,10 +37,10 @@ class Admission {
  private:
   struct Pace {
     Backlog last;
-    double per_ms = 0;          // of late, while some waited
+    double per_ms = 0;          // of late
     std::int64_t moved_at = 0;  // when one was taken, or none waited
   };
-  double by_pace(std::int64_t now_ms, Pace& pace, const Backlog& now) const;
+  double wait_for(std::int64_t now_ms, Pace& pace, const Backlog& now) const;
 
   std::int64_t looked_at_ = 0;
   Pace workers_, store_;

@@ -31,11 +31,17 @@ WaitingCommit::WaitingCommit(std::string_view cluster, Commit commit, Then<Commi
   for (const auto word : arguments_) bytes_ += word.size();
 }
 
-void WaitingCommit::say_made(std::string word) { say(made_.emplace_back(std::move(word))); }
+void WaitingCommit::say_made(std::string word) {
+  assert(made_.size() < made_.capacity());  // those made before must stay where they are
+  say(made_.emplace_back(std::move(word)));
+}
 
 void WaitingCommit::lay_out() {
-  arguments_.reserve(20 + 2 * commit_.operations.size() + 3 * commit_.timers.size() +
-                     commit_.outbox.size());
+  const std::size_t ids =
+      commit_.operations.size() + commit_.saga_operations.size() + commit_.forgotten.size();
+  const std::size_t pairs = commit_.sources.size() + commit_.fired.size();
+  made_.reserve(12 + 2 * (ids + pairs) + commit_.timers.size());
+  arguments_.reserve(24 + 2 * (ids + pairs) + 3 * commit_.timers.size() + commit_.outbox.size());
   say(commit_.expected);
   say(commit_.next);
   say_made(ttl_text(commit_.expire_in));

@@ -43,7 +43,8 @@ class WaitingCommit {
   Commit commit_;
   Then<Committed> then_;
   std::vector<std::string> keys_;
-  std::deque<std::string> made_;  // words that had to be made; a deque keeps them where they are
+  std::vector<std::string>
+      made_;  // words that had to be made; room for all is there from the start
   std::vector<std::string_view> arguments_;
   std::size_t bytes_ = 0;
 };

@@ -44,12 +44,34 @@ TEST_CASE("a burst that finds a node idle is no overload") {
   CHECK(admission.look(1030, {0, 5000}, {}).command == 0ms);
 }
 
-TEST_CASE("who waits for workers that are held waits as long as they have been held") {
+TEST_CASE("a pace with idle moments in it is no measure of what the workers can do") {
   Admission admission;
-  (void)admission.look(1000, {}, {});
-  (void)admission.look(1010, {1, 10}, {});
-  CHECK(admission.look(1400, {1, 10}, {}).query >= 390ms);
-  CHECK(admission.look(1410, {1, 11}, {}).query < 300ms);
+  std::uint64_t taken = 0;
+  for (std::int64_t now = 1000; now < 2000;
+       now += 10)  // three jobs per look, one of them just came
+    (void)admission.look(now, {1, taken += 3}, {});
+  CHECK(admission.look(2000, {80, taken += 3}, {}).query < 300ms);
+  // All that was taken had waited: now the pace is known, and it is slow.
+  std::chrono::milliseconds wait{};
+  for (std::int64_t now = 2010; now < 2500; now += 10)
+    wait = admission.look(now, {80, taken += 2}, {}).query;
+  CHECK(wait >= 300ms);
+}
+
+TEST_CASE("workers that are held by handlers refuse nobody by that") {
+  Admission admission;
+  (void)admission.look(1000, {0, 0}, {});
+  (void)admission.look(1010, {0, 100}, {});
+  for (std::int64_t now = 1020; now < 5000; now += 10)
+    CHECK(admission.look(now, {200, 100}, {}).query == 20ms);
+}
+
+TEST_CASE("a node that was frozen does not take the time for its pace") {
+  Admission admission;
+  (void)admission.look(1000, {10, 0}, {10, 0});
+  (void)admission.look(1010, {10, 100}, {10, 100});
+  CHECK(admission.look(4010, {50, 110}, {50, 105}).command <= 10ms);
+  CHECK(admission.look(4020, {0, 170}, {0, 160}).command == 0ms);
 }
 
 TEST_CASE("commands wait for Redis too, queries do not") {
