@@ -26,6 +26,8 @@
 //   {c:s}:sg:<type>/<id> hash    header of a saga. TTL after its end
 //   {c:s}:sj:<type>/<id> list    its journal, entry 0 is the input. TTL after its end
 //   {c:s}:sa, sp, sf     zset    <type>/<id> -> last change (active), since (parked), when (ended)
+//   {c:s}:dl             zset    dead letters: <subscription>:<kind>/<key> -> parked since, ms
+//   {c:s}:dl:<subscription>:<kind>/<key>  list  the letters of one source entity. Gone with the last
 #pragma once
 #include "catga/sharding/ids.hpp"
 
@@ -77,6 +79,8 @@ class ShardKeys {
   std::string active_sagas() const { return tag_ + "sa"; }
   std::string parked_sagas() const { return tag_ + "sp"; }
   std::string ended_sagas() const { return tag_ + "sf"; }
+  std::string letters() const { return tag_ + "dl"; }
+  std::string letters(const std::string& box) const { return tag_ + "dl:" + box; }
 
  private:
   std::string of(std::string_view what, const EntityId& entity) const {

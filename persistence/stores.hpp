@@ -260,6 +260,7 @@ class StateStore {
   virtual Waiting waiting() const { return {}; }
 };
 
+class LetterStore;  // letters.hpp
 class SagaStore;  // saga_store.hpp
 
 /// All stores of one cluster.
@@ -270,6 +271,7 @@ class Stores {
   virtual MemberStore& members() = 0;
   virtual StateStore& state() = 0;
   virtual SagaStore& sagas() = 0;
+  virtual LetterStore* letters() { return nullptr; }  ///< null: it keeps none (simulated)
 };
 
 }  // namespace catga

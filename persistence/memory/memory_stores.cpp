@@ -40,7 +40,12 @@ struct Life {
 
 struct MemoryStores::Private {
   explicit Private(std::function<std::int64_t()> clock)
-      : now_ms(std::move(clock)), owners(*this), members(*this), state(*this), sagas(*this) {}
+      : now_ms(std::move(clock)),
+        owners(*this),
+        members(*this),
+        state(*this),
+        sagas(*this),
+        letters(*this) {}
 
   /// Runs `twin(now)` under the mutex, then hands its result on without it.
   template <class Value, class Twin>
@@ -428,6 +433,11 @@ struct MemoryStores::Private {
     std::map<std::string, std::pair<std::int64_t, std::string>> timers;
     SagaShelf sagas;
     std::map<ShardId, Epoch> sources;
+    struct Box {
+      std::int64_t since_ms = 0;
+      std::vector<std::string> letters;
+    };
+    std::map<std::string, Box> letters;  ///< by the name of the sequence
     bool quiet() const {
       return outbox.empty() && timers.empty() && sagas.idle() && sources.empty();
     }
@@ -784,6 +794,82 @@ struct MemoryStores::Private {
     Private& all_;
   };
 
+  // ---- dead letters -----------------------------------------------------------------------------
+
+  class DeadLetters final : public LetterStore {
+   public:
+    explicit DeadLetters(Private& all) : all_(all) {}
+
+    void park(const LetterBox& box, std::uint64_t expected, std::uint64_t cap, std::int64_t now_ms,
+              std::vector<std::string> letters, Then<LetterAnswer> then) override {
+      using Outcome = LetterAnswer::Outcome;
+      all_.run<LetterAnswer>(then, [&](std::int64_t) -> LetterAnswer {
+        if (all_.standing(box.shard) != box.token) return {Outcome::fenced, 0};
+        auto& boxes = all_.shards[box.shard].letters;
+        const auto found = boxes.find(box.name);
+        const std::uint64_t length = found == boxes.end() ? 0 : found->second.letters.size();
+        if (length != expected) return {Outcome::conflict, length};
+        if (length + letters.size() > cap) return {Outcome::full, length};
+        Shard::Box& kept = boxes.try_emplace(box.name, Shard::Box{now_ms, {}}).first->second;
+        for (std::string& letter : letters) kept.letters.push_back(std::move(letter));
+        return {Outcome::ok, kept.letters.size()};
+      });
+    }
+    void boxes(ShardId shard, const OwnerToken& token, Then<LetterBoxes> then) override {
+      all_.run<LetterBoxes>(then, [&](std::int64_t) {
+        LetterBoxes found;
+        found.fenced = all_.standing(shard) != token;
+        if (found.fenced) return found;
+        for (const auto& [name, box] : all_.shards[shard].letters)
+          found.boxes.push_back({name, box.since_ms, box.letters.size()});
+        std::stable_sort(found.boxes.begin(), found.boxes.end(),
+                         [](const auto& a, const auto& b) { return a.since_ms < b.since_ms; });
+        return found;
+      });
+    }
+    void read(const LetterBox& box, std::uint64_t limit, Then<Letters> then) override {
+      all_.run<Letters>(then, [&](std::int64_t) {
+        Letters found;
+        found.fenced = all_.standing(box.shard) != box.token;
+        if (found.fenced) return found;
+        for (const std::string& letter : letters_of(box))
+          if (found.letters.size() < limit) found.letters.push_back(letter);
+        return found;
+      });
+    }
+    void read_last(const LetterBox& box, Then<Letters> then) override {
+      all_.run<Letters>(then, [&](std::int64_t) {
+        Letters found;
+        found.fenced = all_.standing(box.shard) != box.token;
+        if (found.fenced) return found;
+        const std::vector<std::string> letters = letters_of(box);
+        if (!letters.empty()) found.letters.push_back(letters.back());
+        return found;
+      });
+    }
+    void take(const LetterBox& box, const std::string& letter, Then<LetterAnswer> then) override {
+      all_.run<LetterAnswer>(then, [&](std::int64_t) -> LetterAnswer {
+        if (all_.standing(box.shard) != box.token) return {LetterAnswer::Outcome::fenced, 0};
+        auto& boxes = all_.shards[box.shard].letters;
+        const auto found = boxes.find(box.name);
+        if (found == boxes.end()) return {LetterAnswer::Outcome::ok, 0};
+        std::vector<std::string>& letters = found->second.letters;
+        if (letters.front() == letter) letters.erase(letters.begin());
+        const std::uint64_t length = letters.size();
+        if (letters.empty()) boxes.erase(found);
+        return {LetterAnswer::Outcome::ok, length};
+      });
+    }
+
+   private:
+    std::vector<std::string> letters_of(const LetterBox& box) const {
+      const auto& boxes = all_.shards[box.shard].letters;
+      const auto found = boxes.find(box.name);
+      return found == boxes.end() ? std::vector<std::string>{} : found->second.letters;
+    }
+    Private& all_;
+  };
+
   std::mutex mutex;
   const std::function<std::int64_t()> now_ms;
   std::optional<std::int64_t> pretended;
@@ -803,6 +889,7 @@ struct MemoryStores::Private {
   Members members;
   State state;
   Sagas sagas;
+  DeadLetters letters;
 };
 
 MemoryStores::MemoryStores(std::function<std::int64_t()> now_ms)
@@ -813,6 +900,7 @@ OwnerStore& MemoryStores::owners() { return private_->owners; }
 MemberStore& MemoryStores::members() { return private_->members; }
 StateStore& MemoryStores::state() { return private_->state; }
 SagaStore& MemoryStores::sagas() { return private_->sagas; }
+LetterStore* MemoryStores::letters() { return &private_->letters; }
 
 void MemoryStores::become(const MemoryStores& other) {
   Private& mine = *private_;

@@ -8,6 +8,7 @@
 // Thread-safe by one mutex. `then` is called before the call returns and after the mutex is
 // released, so it may call the store again.
 #pragma once
+#include "catga/persistence/letters.hpp"
 #include "catga/persistence/saga_store.hpp"
 #include "catga/persistence/stores.hpp"
 
@@ -29,6 +30,7 @@ class MemoryStores final : public Stores {
   MemberStore& members() override;
   StateStore& state() override;
   SagaStore& sagas() override;
+  LetterStore* letters() override;
 
   // ---- for simulations ----
   /// What a replica does at a full synchronisation: holds what `other` holds. Its clock stays.

@@ -518,6 +518,112 @@ class RedisStateStore final : public StateStore {
   const std::vector<std::unique_ptr<Pipeline>>& pipelines_;
 };
 
+// ---- dead letters -------------------------------------------------------------------------------
+
+LetterAnswer letter_answer_of(Reply reply) {
+  using Outcome = LetterAnswer::Outcome;
+  const std::string_view says = reply[0].text();
+  if (says == "FENCED") return {Outcome::fenced, 0};
+  const auto length = static_cast<std::uint64_t>(reply[1].number());
+  if (says == "CONFLICT") return {Outcome::conflict, length};
+  return {says == "FULL" ? Outcome::full : Outcome::ok, length};
+}
+
+Result<Letters> letters_of(Reply reply) {
+  Letters letters;
+  letters.fenced = reply[0].text() == "FENCED";
+  for (std::size_t i = 0; !letters.fenced && i < reply[1].size(); ++i)
+    letters.letters.emplace_back(reply[1][i].text());
+  return letters;
+}
+
+Result<LetterBoxes> letter_boxes_of(Reply reply) {
+  LetterBoxes found;
+  found.fenced = reply[0].text() == "FENCED";
+  if (found.fenced) return found;
+  const Reply members = reply[1], lengths = reply[2];
+  for (std::size_t i = 0; i + 1 < members.size(); i += 2) {
+    const std::size_t place = i / 2;
+    const std::int64_t length = place < lengths.size() ? lengths[place].number() : 0;
+    found.boxes.push_back({std::string(members[i].text()), members[i + 1].number(),
+                           static_cast<std::uint64_t>(length)});
+  }
+  return found;
+}
+
+class RedisLetterStore final : public LetterStore {
+ public:
+  RedisLetterStore(std::string cluster, const std::vector<std::unique_ptr<Pipeline>>& pipelines)
+      : cluster_(std::move(cluster)), pipelines_(pipelines) {}
+
+  void park(const LetterBox& box, std::uint64_t expected, std::uint64_t cap, std::int64_t now_ms,
+            std::vector<std::string> letters, Then<LetterAnswer> then) override {
+    const ShardKeys keys(cluster_, box.shard);
+    std::vector<std::string> arguments{text_of(box.token), box.name, std::to_string(now_ms),
+                                       std::to_string(cap), std::to_string(expected)};
+    for (std::string& letter : letters) arguments.push_back(std::move(letter));
+    const auto read = [](Reply reply) { return Result<LetterAnswer>(letter_answer_of(reply)); };
+    of(box.shard).submit(
+        Pipeline::Call{.script = Script::dead_letter,
+                       .keys = {keys.owner(), keys.letters(box.name), keys.letters()},
+                       .arguments = std::move(arguments),
+                       .writes = true,
+                       .then = answer_by<LetterAnswer>(read, std::move(then))});
+  }
+
+  void boxes(ShardId shard, const OwnerToken& token, Then<LetterBoxes> then) override {
+    ask_boxes(shard, token, {},
+              [this, shard, token, then = std::move(then)](Result<LetterBoxes> names) {
+                if (!names.ok() || names->boxes.empty()) return then(std::move(names));
+                ask_boxes(shard, token, names->boxes, then);
+              });
+  }
+
+  void read(const LetterBox& box, std::uint64_t limit, Then<Letters> then) override {
+    if (limit == 0) return then(Letters{});
+    read(box, "0", std::to_string(limit - 1), std::move(then));
+  }
+  void read_last(const LetterBox& box, Then<Letters> then) override {
+    read(box, "-1", "-1", std::move(then));
+  }
+
+  void take(const LetterBox& box, const std::string& letter, Then<LetterAnswer> then) override {
+    const ShardKeys keys(cluster_, box.shard);
+    const auto read = [](Reply reply) { return Result<LetterAnswer>(letter_answer_of(reply)); };
+    of(box.shard).submit(
+        Pipeline::Call{.script = Script::take_letter,
+                       .keys = {keys.owner(), keys.letters(box.name), keys.letters()},
+                       .arguments = {text_of(box.token), letter, box.name},
+                       .writes = true,
+                       .then = answer_by<LetterAnswer>(read, std::move(then))});
+  }
+
+ private:
+  void read(const LetterBox& box, std::string first, std::string last, Then<Letters> then) {
+    const ShardKeys keys(cluster_, box.shard);
+    of(box.shard).submit(
+        Pipeline::Call{.script = Script::read_letters,
+                       .keys = {keys.owner(), keys.letters(box.name)},
+                       .arguments = {text_of(box.token), std::move(first), std::move(last)},
+                       .then = answer_by<Letters>(letters_of, std::move(then))});
+  }
+  void ask_boxes(ShardId shard, const OwnerToken& token, const std::vector<LetterBoxes::Box>& names,
+                 Then<LetterBoxes> then) {
+    const ShardKeys keys(cluster_, shard);
+    std::vector<std::string> all{keys.owner(), keys.letters()};
+    for (const LetterBoxes::Box& box : names) all.push_back(keys.letters(box.name));
+    of(shard).submit(
+        Pipeline::Call{.script = Script::letter_boxes,
+                       .keys = std::move(all),
+                       .arguments = {text_of(token)},
+                       .then = answer_by<LetterBoxes>(letter_boxes_of, std::move(then))});
+  }
+  Pipeline& of(ShardId shard) const { return *pipelines_[shard.value % pipelines_.size()]; }
+
+  const std::string cluster_;
+  const std::vector<std::unique_ptr<Pipeline>>& pipelines_;
+};
+
 /// Many connections told as one link: down at the first loss, up when all stand.
 class Link {
  public:
@@ -568,7 +674,8 @@ struct RedisStores::Private {
         owners(options->cluster, *ownership),
         members(options->cluster, *ownership),
         state(options->cluster, pipelines),
-        sagas(options->cluster, pipelines) {
+        sagas(options->cluster, pipelines),
+        letters(options->cluster, pipelines) {
     for (unsigned i = 0; i < std::max(1u, options->connections); ++i) {
       pipelines.push_back(make_pipeline(i + 1));
     }
@@ -590,6 +697,7 @@ struct RedisStores::Private {
   RedisMemberStore members;
   RedisStateStore state;
   RedisSagaStore sagas;
+  RedisLetterStore letters;
   std::unique_ptr<SentinelPatrol> patrol;  // only with sentinels
 };
 
@@ -601,6 +709,7 @@ OwnerStore& RedisStores::owners() { return private_->owners; }
 MemberStore& RedisStores::members() { return private_->members; }
 StateStore& RedisStores::state() { return private_->state; }
 SagaStore& RedisStores::sagas() { return private_->sagas; }
+LetterStore* RedisStores::letters() { return &private_->letters; }
 Status RedisStores::check_boot() const { return catga::check_boot(*private_->options); }
 std::string RedisStores::primary_id() const { return private_->options->primary->primary_id(); }
 

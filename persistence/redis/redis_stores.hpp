@@ -13,6 +13,7 @@
 // checked twice a second (sentinel_patrol.hpp); that all connections speak to the same one, and who
 // is told when it is another, is in primary_watch.hpp.
 #pragma once
+#include "catga/persistence/letters.hpp"
 #include "catga/persistence/redis/options.hpp"
 #include "catga/persistence/saga_store.hpp"
 #include "catga/persistence/stores.hpp"
@@ -32,6 +33,7 @@ class RedisStores final : public Stores {
   MemberStore& members() override;
   StateStore& state() override;
   SagaStore& sagas() override;
+  LetterStore* letters() override;
 
   /// What must be right before a node starts, by a connection of its own; blocks for a few seconds
   /// at most. Errors: unavailable (not reachable, loading, a replica: try again), malformed

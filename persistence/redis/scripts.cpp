@@ -358,6 +358,39 @@ if size==0 then call('PEXPIRE',KEYS[2],ARGV[4]) end
 return {'OK',ARGV[3]}
 )lua";
 
+// KEYS 1 owner, 2 sequence, 3 index    ARGV 1 token, 2 index member, 3 now, 4 cap, 5 expected length; then letters
+// returns {'OK' | 'CONFLICT' | 'FULL', length}
+constexpr std::string_view dead_letter = R"lua(
+local length=call('LLEN',KEYS[2])
+if length~=tonumber(ARGV[5]) then return {'CONFLICT',length} end
+if length+#ARGV-5>tonumber(ARGV[4]) then return {'FULL',length} end
+call('ZADD',KEYS[3],'NX',ARGV[3],ARGV[2])
+return {'OK',call('RPUSH',KEYS[2],unpack(ARGV,6))}
+)lua";
+
+// Writes nothing. Names are known only after a first call, so lengths come with a second.
+// KEYS 1 owner, 2 index; then sequences    ARGV 1 token
+// returns {'OK', {member, since, …}, {length, …}}
+constexpr std::string_view letter_boxes = R"lua(
+local lengths={}
+for i=3,#KEYS do lengths[i-2]=call('LLEN',KEYS[i]) end
+return {'OK',call('ZRANGE',KEYS[2],0,-1,'WITHSCORES'),lengths}
+)lua";
+
+// Writes nothing.
+// KEYS 1 owner, 2 sequence    ARGV 1 token, 2 first, 3 last, -1 being the end    returns {'OK', {letter, …}}
+constexpr std::string_view read_letters = R"lua(
+return {'OK',call('LRANGE',KEYS[2],ARGV[2],ARGV[3])}
+)lua";
+
+// KEYS 1 owner, 2 sequence, 3 index    ARGV 1 token, 2 letter, 3 index member    returns {'OK', length}
+constexpr std::string_view take_letter = R"lua(
+if call('LINDEX',KEYS[2],0)==ARGV[2] then call('LPOP',KEYS[2]) end
+local length=call('LLEN',KEYS[2])
+if length==0 then call('ZREM',KEYS[3],ARGV[3]) end
+return {'OK',length}
+)lua";
+
 struct Text {
   Script script;
   std::string_view name, head, first_prelude, second_prelude, body;
@@ -388,6 +421,10 @@ constexpr std::array<Text, script_count> texts{{
     {Script::saga_headers, "saga_headers", any_memory, fence, "", saga_script::read_headers},
     {Script::saga_overview, "saga_overview", any_memory, fence, "", saga_script::overview},
     {Script::first_seen, "first_seen", needs_memory, fence, "", first_seen},
+    {Script::dead_letter, "dead_letter", needs_memory, fence, "", dead_letter},
+    {Script::letter_boxes, "letter_boxes", any_memory, fence, "", letter_boxes},
+    {Script::read_letters, "read_letters", any_memory, fence, "", read_letters},
+    {Script::take_letter, "take_letter", any_memory, fence, "", take_letter},
 }};
 
 const Text& entry_of(Script script) {

@@ -5,8 +5,8 @@
 // replica, on a primary short of replicas, with a full disk and, without `flags=allow-oom`, with
 // full memory. Reads are scripts too, and without the flag `no-writes`, so that a demoted primary
 // answers READONLY and not with what it remembers. Only scripts that add users' data (`shard_commit`,
-// `saga_create`, `saga_commit`, `first_seen`) lack `allow-oom`: with full memory they are refused,
-// while ownership, sessions, loading and trimming go on.
+// `saga_create`, `saga_commit`, `first_seen`, `dead_letter`) lack `allow-oom`: with full memory they
+// are refused, while ownership, sessions, loading and trimming go on.
 #pragma once
 #include <array>
 #include <cstddef>
@@ -40,8 +40,12 @@ enum class Script : std::size_t {
   saga_headers,
   saga_overview,
   first_seen,
+  dead_letter,
+  letter_boxes,
+  read_letters,
+  take_letter,
 };
-constexpr std::size_t script_count = 24;
+constexpr std::size_t script_count = 28;
 
 /// Lower case, as in errors: "shard_commit".
 std::string_view name_of(Script script);

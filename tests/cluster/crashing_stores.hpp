@@ -68,6 +68,7 @@ class CrashingStores final : public Stores {
   MemberStore& members() override { return inner_->members(); }
   StateStore& state() override { return state_; }
   SagaStore& sagas() override { return sagas_; }
+  LetterStore* letters() override { return inner_->letters(); }
 
  private:
   template <class Request, class Value, class Run>

@@ -1,0 +1,118 @@
+// Dead letters, in memory and in Redis: sequences in order, bounded, fenced, safe to repeat.
+#include <catga/persistence/letters.hpp>
+
+#include "both_stores.hpp"
+
+namespace catga::testing {
+namespace {
+
+const ShardId shard{5};
+
+OwnerToken claimed(Stores& stores, std::uint64_t node, std::optional<OwnerToken> expected = {}) {
+  const Exchange exchange{shard, expected, Incarnation{node, node}, "n" + std::to_string(node),
+                          {},    {}};
+  return *must(ask<Exchanged>([&](Then<Exchanged> then) {
+            stores.owners().exchange(exchange, std::move(then));
+          })).record.token;
+}
+LetterBox box(OwnerToken token, const std::string& source = "account/a") {
+  return {shard, token, "mailer:" + source};
+}
+LetterAnswer park(Stores& stores, const LetterBox& to, std::uint64_t expected,
+                  std::vector<std::string> letters, std::uint64_t cap = 100) {
+  return must(ask<LetterAnswer>([&](Then<LetterAnswer> then) {
+    stores.letters()->park(to, expected, cap, 1000 + static_cast<std::int64_t>(expected), letters,
+                           std::move(then));
+  }));
+}
+LetterAnswer take(Stores& stores, const LetterBox& from, const std::string& letter) {
+  return must(ask<LetterAnswer>(
+      [&](Then<LetterAnswer> then) { stores.letters()->take(from, letter, std::move(then)); }));
+}
+Letters read(Stores& stores, const LetterBox& from, std::uint64_t limit = 100) {
+  return must(ask<Letters>(
+      [&](Then<Letters> then) { stores.letters()->read(from, limit, std::move(then)); }));
+}
+Letters last(Stores& stores, const LetterBox& of) {
+  return must(
+      ask<Letters>([&](Then<Letters> then) { stores.letters()->read_last(of, std::move(then)); }));
+}
+LetterBoxes boxes(Stores& stores, OwnerToken token) {
+  return must(ask<LetterBoxes>(
+      [&](Then<LetterBoxes> then) { stores.letters()->boxes(shard, token, std::move(then)); }));
+}
+using Outcome = LetterAnswer::Outcome;
+
+}  // namespace
+
+TEST_CASE("letters are parked in order, and a repeat of the same call is seen") {
+  on_both([](Stores& stores) {
+    const OwnerToken token = claimed(stores, 1);
+    CHECK(park(stores, box(token), 0, {"one"}).length == 1);
+    const LetterAnswer again = park(stores, box(token), 0, {"one"});
+    CHECK(again.outcome == Outcome::conflict);
+    CHECK(again.length == 1);
+    CHECK(park(stores, box(token), 1, {"two", "three"}).length == 3);
+    CHECK(read(stores, box(token)).letters == std::vector<std::string>{"one", "two", "three"});
+    CHECK(read(stores, box(token), 1).letters == std::vector<std::string>{"one"});
+    CHECK(read(stores, box(token, "account/b")).letters.empty());
+    CHECK(last(stores, box(token)).letters == std::vector<std::string>{"three"});
+    CHECK(last(stores, box(token, "account/b")).letters.empty());
+  });
+}
+
+TEST_CASE("a sequence that is full takes no more letters") {
+  on_both([](Stores& stores) {
+    const OwnerToken token = claimed(stores, 1);
+    CHECK(park(stores, box(token), 0, {"one", "two"}, 2).outcome == Outcome::ok);
+    const LetterAnswer full = park(stores, box(token), 2, {"three"}, 2);
+    CHECK(full.outcome == Outcome::full);
+    CHECK(full.length == 2);
+  });
+}
+
+TEST_CASE("the head of a sequence is taken once, and the last takes the sequence with it") {
+  on_both([](Stores& stores) {
+    const OwnerToken token = claimed(stores, 1);
+    park(stores, box(token), 0, {"one", "two"});
+    CHECK(take(stores, box(token), "one").length == 1);
+    CHECK(take(stores, box(token), "one").length == 1);  // a repeat
+    CHECK(boxes(stores, token).boxes.size() == 1);
+    CHECK(take(stores, box(token), "two").length == 0);
+    CHECK(boxes(stores, token).boxes.empty());
+    CHECK(take(stores, box(token), "two").length == 0);
+  });
+}
+
+TEST_CASE("all sequences of a shard are listed, the oldest first, with their lengths") {
+  on_both([](Stores& stores) {
+    const OwnerToken token = claimed(stores, 1);
+    park(stores, box(token, "account/z"), 0, {"one"});
+    park(stores, box(token, "account/z"), 1, {"two"});
+    must(ask<LetterAnswer>([&](Then<LetterAnswer> then) {
+      stores.letters()->park(box(token, "account/a"), 0, 10, 2000, {"x"}, std::move(then));
+    }));
+    const LetterBoxes all = boxes(stores, token);
+    REQUIRE(all.boxes.size() == 2);
+    CHECK(all.boxes[0].name == "mailer:account/z");
+    CHECK(all.boxes[0].since_ms == 1000);
+    CHECK(all.boxes[0].length == 2);
+    CHECK(all.boxes[1].name == "mailer:account/a");
+    CHECK(all.boxes[1].length == 1);
+  });
+}
+
+TEST_CASE("an owner that was replaced parks, reads and takes nothing") {
+  on_both([](Stores& stores) {
+    const OwnerToken old = claimed(stores, 1);
+    park(stores, box(old), 0, {"one"});
+    const OwnerToken token = claimed(stores, 2, old);
+    CHECK(park(stores, box(old), 1, {"two"}).outcome == Outcome::fenced);
+    CHECK(take(stores, box(old), "one").outcome == Outcome::fenced);
+    CHECK(read(stores, box(old)).fenced);
+    CHECK(boxes(stores, old).fenced);
+    CHECK(read(stores, box(token)).letters == std::vector<std::string>{"one"});
+  });
+}
+
+}  // namespace catga::testing
