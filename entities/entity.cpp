@@ -18,6 +18,7 @@ void settle(TurnScope& scope, const std::string_view* commands, std::size_t coun
                                          " does not handle as a command"};
   }
   scope.tells.clear();
+  scope.events.clear();
   scope.timers.clear();
   scope.passivate = false;
   scope.erase = false;

@@ -24,6 +24,11 @@ enum class Missed : std::uint8_t {
   once,  ///< they are one tick
   all,   ///< each is a tick of its own, at most 100 of them
 };
+/// An event a turn publishes with its commit.
+struct OutgoingEvent {
+  std::string name;
+  std::string payload;
+};
 /// A timer a turn sets (or cancels): fires `message` at this same entity.
 struct TimerChange {
   std::string name;         ///< empty: unnamed, the runtime names it by operation id and number
@@ -61,6 +66,7 @@ class TurnScope {
 
   // What the turn asks for.
   std::vector<OutgoingTell> tells;
+  std::vector<OutgoingEvent> events;
   std::vector<TimerChange> timers;
   bool passivate = false;
   bool erase = false;

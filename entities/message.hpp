@@ -77,6 +77,14 @@ struct CheckedMessage {
   static constexpr bool ok = HasWireName<Message> && HasReply<Message>;
 };
 
+/// The same of an event: a message without a reply.
+template <class Event>
+struct CheckedEvent {
+  static_assert(HasWireName<Event>,
+                "catga: this event has no name: add CATGA_MESSAGE(Name, fields...); to it");
+  static constexpr bool ok = HasWireName<Event>;
+};
+
 template <class List>
 struct ListTraits {
   static constexpr bool is_list = false;

@@ -16,6 +16,10 @@ void Turn::add_start(Result<OutgoingTell> start) {
   scope_->tells.push_back(std::move(*start));
 }
 
+void Turn::publish_encoded(std::string_view event, std::string payload) {
+  scope_->events.push_back({std::string(event), std::move(payload)});
+}
+
 void Turn::timer_encoded(std::int64_t due_ms, std::string_view message, std::string payload,
                          std::string name) {
   TimerChange timer;

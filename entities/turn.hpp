@@ -111,6 +111,19 @@ class Turn {
     add_start(detail::saga_start(saga.definition(), std::move(id), encode(input), entity()));
   }
 
+  /// Publishes an event with the commit: it goes to the cluster's JetStream stream, once, and behind
+  /// all earlier events of this entity. Who hears it is not this entity's business (node.subscribe,
+  /// or any NATS client). An event is a struct with CATGA_MESSAGE and needs no Reply; its name, the
+  /// first argument of CATGA_MESSAGE, is what subscribers ask for and a token of its subject,
+  /// `catga.<cluster>.ev.<part>.<Event>.<kind>.<key>`: once published it must not change its
+  /// meaning. Fields may be added: readers skip what they do not know.
+  template <class Event>
+  void publish(const Event& event) {
+    if constexpr (detail::CheckedEvent<Event>::ok) {
+      publish_encoded(Event::catga_message_name(), encode(event));
+    }
+  }
+
   /// Sends `message` to this same entity when the time has come; survives crashes and moves. A
   /// timer of the same name is replaced. Without a name it cannot be cancelled. The entity must
   /// handle the message as a command.
@@ -182,6 +195,7 @@ class Turn {
     }
   }
   void add_start(Result<OutgoingTell> start);
+  void publish_encoded(std::string_view event, std::string payload);
   void tell_encoded(const EntityId& entity, std::string_view message, std::string payload);
   void timer_encoded(std::int64_t due_ms, std::string_view message, std::string payload,
                      std::string name);

@@ -424,18 +424,23 @@ std::optional<Error> Activation::too_much(const HandlerEnd& end, const TurnScope
     return more("a state in bytes (entity.state_max)", state.size(), limits_.state_max);
   if (end.bytes.size() > limits_.reply_max)
     return more("a reply in bytes", end.bytes.size(), limits_.reply_max);
-  const std::size_t outputs = scope.tells.size() + scope.timers.size();
+  const std::size_t outputs = scope.tells.size() + scope.events.size() + scope.timers.size();
   if (outputs > limits_.outputs_max)
-    return more("a number of tells and timers", outputs, limits_.outputs_max);
+    return more("a number of tells, events and timers", outputs, limits_.outputs_max);
   std::size_t bytes = 0;
   for (const OutgoingTell& tell : scope.tells) bytes += tell.payload.size();
   for (const TimerChange& timer : scope.timers) bytes += timer.payload.size();
+  for (const OutgoingEvent& event : scope.events) {
+    if (event.payload.size() > limits_.event_max)
+      return more("an event in bytes", event.payload.size(), limits_.event_max);
+    bytes += event.payload.size();
+  }
   if (bytes > limits_.output_bytes_max)
-    return more("tells and timers in bytes", bytes, limits_.output_bytes_max);
+    return more("tells, events and timers in bytes", bytes, limits_.output_bytes_max);
   return std::nullopt;
 }
 
-/// Tells and timers of a turn join the commit; a timer that fired leaves the table with it.
+/// Tells, events and timers of a turn join the commit; a timer that fired leaves the table with it.
 std::optional<Error> Activation::add_outputs(const Envelope& envelope, TurnScope& scope,
                                              Batch& to) {
   std::vector<TimerWrite> timers;
@@ -483,6 +488,20 @@ std::optional<Error> Activation::add_outputs(const Envelope& envelope, TurnScope
     to.outbox.push_back(bytes_of(entry));
     to.bytes += to.outbox.back().size();
   }
+  number = 0;
+  for (OutgoingEvent& event : scope.events) {
+    PendingEvent entry{
+        entity_,
+        derived_id("event", entity_, scope.operation, number++),
+        ++generations_.events,  // a turn that is not committed takes it back: reload()
+        token_.epoch,
+        scope.now_ms,
+        std::move(event.name),
+        std::move(event.payload),
+        {}};
+    to.outbox.push_back(bytes_of(entry));
+    to.bytes += to.outbox.back().size();
+  }
   return std::nullopt;
 }
 
@@ -507,6 +526,7 @@ void Activation::finish(HandlerEnd end) {
       if (!instance_)
         return fail_turn(std::move(envelope), Error{Code::failed, "the state was lost"});
       running->scope.tells.clear();
+      running->scope.events.clear();
       running->scope.timers.clear();
       running->scope.erase = false;
       break;

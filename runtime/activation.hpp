@@ -51,6 +51,7 @@ struct ActivationLimits {
   std::size_t reply_max = 64 * 1024;
   std::size_t outputs_max = 256;
   std::size_t output_bytes_max = 1 << 20;
+  std::size_t event_max = 256 * 1024;  ///< of one event: it must fit the NATS server's max_payload
   std::size_t ids_in_memory = 512;
   std::uint32_t ids_per_entity = 1024;
   std::uint64_t id_bytes_per_entity = 8ull << 20;

@@ -23,10 +23,12 @@ std::string bytes_of(const Generations& generations) {
   write.u64(generations.newer_count);
   write.u64(generations.newer_bytes);
   write.u8(generations.erased ? 1 : 0);
-  if (generations.saga_count != 0 || generations.saga_bytes != 0) {
+  const bool sagas = generations.saga_count != 0 || generations.saga_bytes != 0;
+  if (sagas || generations.events != 0) {
     write.u64(generations.saga_count);
     write.u64(generations.saga_bytes);
   }
+  if (generations.events != 0) write.u64(generations.events);
   return out;
 }
 
@@ -45,12 +47,12 @@ Result<Generations> parse_generations(std::string_view bytes) {
   found.newer_count = read.u64();
   found.newer_bytes = read.u64();
   found.erased = read.u8() != 0;
-  if (!read.ok()) return Error{Code::malformed, "the memory of operation ids is cut short"};
-  const std::uint64_t saga_count = read.u64(), saga_bytes = read.u64();
-  if (read.ok()) {
-    found.saga_count = saga_count;
-    found.saga_bytes = saga_bytes;
+  if (read.ok() && !read.at_end()) {
+    found.saga_count = read.u64();
+    found.saga_bytes = read.u64();
   }
+  if (read.ok() && !read.at_end()) found.events = read.u64();
+  if (!read.ok()) return Error{Code::malformed, "the memory of operation ids is cut short"};
   for (const std::int64_t time_ms :
        {found.floor, found.newer_created, found.newer_newest, found.older_newest}) {
     if (!sane(time_ms)) {

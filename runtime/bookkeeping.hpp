@@ -16,11 +16,13 @@ struct Generations {
   std::uint64_t newer_count = 0, newer_bytes = 0;
   bool erased = false;                           ///< the state in the store has a TTL
   std::uint64_t saga_count = 0, saga_bytes = 0;  ///< steps of sagas: a table of their own
+  std::uint64_t events = 0;                      ///< published so far: the number of the newest
   friend bool operator==(const Generations&, const Generations&) = default;
 };
 
 /// 1 format, 8 each of floor, newer created, newer newest, older newest, count, bytes (little-endian), 1 erased;
-/// then, unless both are 0, 8 each of count and bytes of the steps of sagas.
+/// then, unless they and what follows are 0, 8 each of count and bytes of the steps of sagas;
+/// then, unless 0, 8 events.
 std::string bytes_of(const Generations& generations);
 /// No bytes: an entity never committed. Later versions may say more at the end. Errors: malformed.
 Result<Generations> parse_generations(std::string_view bytes);

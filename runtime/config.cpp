@@ -187,6 +187,15 @@ std::string check_log_format(const std::string& format) {
   return "must be auto, json or text";
 }
 
+std::string check_stream_name(const std::string& name) {
+  if (name.size() <= 200 && only(name, "_-", true)) return {};
+  return "must be at most 200 of A-Z, a-z, 0-9, '_' and '-', as JetStream demands";
+}
+std::string check_event_storage(const std::string& storage) {
+  if (storage == "file" || storage == "memory") return {};
+  return "must be file or memory";
+}
+
 // ---- The table ----------------------------------------------------------------------------------
 
 struct Setting {
@@ -412,6 +421,31 @@ void add_entity_settings(std::vector<Setting>& table) {
            "journals of sagas that have ended"));
 }
 
+void add_event_settings(std::vector<Setting>& table) {
+  constexpr ms day{86'400'000};
+  const auto add = [&table](Setting setting) { table.push_back(std::move(setting)); };
+  add(text("events.stream", CATGA_AT(events.stream), check_stream_name,
+           "JetStream stream of the events; empty: catga-<cluster>"));
+  add(count("events.replicas", CATGA_AT(events.replicas), 1, 5,
+            "of the stream, when it is made; at most the NATS servers"));
+  add(text("events.storage", CATGA_AT(events.storage), check_event_storage,
+           "of the stream, when it is made: file or memory"));
+  add(time("events.max_age", CATGA_AT(events.max_age), ms(0), 3650 * day,
+           "of the stream, when it is made: older events go; 0s: never"));
+  add(bytes("events.max_bytes", CATGA_AT(events.max_bytes), 0, 1ull << 50,
+            "of the stream, when it is made: beyond it the oldest go; 0B: no bound"));
+  add(count("events.attempts", CATGA_AT(events.attempts), 1, 1000,
+            "of a handler at one event, then it is a dead letter"));
+  add(count("events.unacknowledged", CATGA_AT(events.unacknowledged), 1, 10'000,
+            "events that a reader has in hand at once"));
+  add(time("events.ack_wait", CATGA_AT(events.ack_wait), ms(1000), ms(3'600'000),
+           "of queue groups: then another node gets the event"));
+  add(count("events.handlers", CATGA_AT(events.handlers), 1, 256,
+            "threads that run the handlers of subscriptions"));
+  add(count("events.parked_max", CATGA_AT(events.parked_max), 1, 100'000,
+            "dead letters of one source entity, then its part stands still"));
+}
+
 void add_connection_settings(std::vector<Setting>& table) {
   const auto add = [&table](Setting setting) { table.push_back(std::move(setting)); };
   add({"nats.urls", "URL,…", "servers; NATS_URL is read too, below CATGA_NATS_URLS",
@@ -494,6 +528,7 @@ std::vector<Setting> all_settings() {
   std::vector<Setting> table;
   add_cluster_settings(table);
   add_entity_settings(table);
+  add_event_settings(table);
   add_connection_settings(table);
   return table;
 }

@@ -105,6 +105,19 @@ struct Config {
     std::uint32_t wait_replicas = 0;  ///< WAIT per trip
     bool check_policy = true;  ///< refuse an eviction policy other than noeviction, and Redis < 7.0
   } redis;
+  struct Events {                ///< used only when an entity publishes or somebody subscribes
+    std::string stream;          ///< of JetStream; empty: catga-<cluster>. Made if it is missing
+    std::uint32_t replicas = 1;  ///< of the stream, when it is made: 1–5, at most the NATS servers
+    std::string storage = "file";         ///< or memory; when it is made
+    ms max_age{7ull * 24 * 3600 * 1000};  ///< older events go; 0: never. When it is made
+    std::uint64_t max_bytes = 0;          ///< then the oldest go; 0: no bound. When it is made
+    std::uint32_t attempts = 10;          ///< of a handler at one event, then it is a dead letter
+    std::uint32_t unacknowledged = 256;   ///< events a reader has in hand at once
+    ms ack_wait{30000};                   ///< queue groups: then another node gets the event
+    std::uint32_t handlers = 4;           ///< threads that run subscribers' handlers
+    std::uint32_t parked_max =
+        1024;  ///< dead letters of one source entity, then its part stands still
+  } events;
   struct Log {
     std::string level = "info";   ///< trace, debug, info, warn, error, off
     std::string format = "auto";  ///< text, json; auto: text on a terminal

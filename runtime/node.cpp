@@ -8,7 +8,9 @@
 #include "catga/runtime/actors/worker_queue.hpp"
 #include "catga/runtime/cluster/membership_driver.hpp"
 #include "catga/runtime/connections.hpp"
+#include "catga/runtime/messaging/event_message.hpp"
 #include "catga/runtime/messaging/gateway.hpp"
+#include "catga/runtime/messaging/stream_publisher.hpp"
 #include "catga/runtime/node_seams.hpp"
 #include "catga/runtime/workers.hpp"
 #include "catga/sharding/hash.hpp"
@@ -57,6 +59,20 @@ SagaMachineLimits saga_limits(const Config& config) {
   return limits;
 }
 
+StreamOptions stream_options(const Config& config) {
+  StreamOptions options;
+  options.name =
+      config.events.stream.empty() ? "catga-" + config.cluster.name : config.events.stream;
+  options.subjects = "catga." + config.cluster.name + ".ev.>";
+  options.description = "events of the Catga cluster " + config.cluster.name + ", in " +
+                        std::to_string(event_parts) + " parts";
+  options.max_age = config.events.max_age;
+  options.max_bytes = config.events.max_bytes;
+  options.replicas = config.events.replicas;
+  options.in_memory = config.events.storage == "memory";
+  return options;
+}
+
 struct WorkerSettings : caf::actor_system_config {
   explicit WorkerSettings(std::uint32_t workers) {
     set("scheduler.max-threads", static_cast<std::size_t>(workers));
@@ -83,6 +99,7 @@ struct Node::Private {
   std::unique_ptr<MemberStore> member_store;  // of the driver: its own connection
   std::unique_ptr<Connections> connections;
   std::unique_ptr<Router> local_router;  // embedded mode: no connections
+  std::unique_ptr<StreamPublisher> publisher;  // outlives the actors, which publish until they end
   std::thread local_clock;
   actors::TurnWatch watch;
   std::unique_ptr<WorkerSettings> worker_settings;
@@ -178,6 +195,8 @@ struct Node::Private {
     }));
     connections->open_router(standing, stores->owners(), config.cluster.shards,
                              [this] { look_at_load(); });
+    publisher = std::make_unique<StreamPublisher>(connections->nats(), log, stream_options(config),
+                                                  connections->prefix(), text_of(process));
     start_actors(connections->lanes());
     driver =
         std::make_unique<MembershipDriver>(config, *member_store, standing, membership_listener(),
@@ -241,6 +260,7 @@ struct Node::Private {
     host->newer_view = [this](ViewVersion version) {
       if (driver) driver->sign_of_life(Incarnation{}, version);
     };
+    host->publisher = publisher.get();
     reception = std::make_unique<actors::Reception>(*host);
     host->node = system->spawn<actors::NodeActor>(
         std::ref(*host));  // before the first message to it, so before any shard looks
@@ -434,6 +454,7 @@ struct Node::Private {
     if (gateway) gateway->close();
     if (driver) driver->stop();
     if (local_router) local_router->close();
+    if (publisher) publisher->close();
     if (connections) connections->close();
     if (local_clock.joinable()) local_clock.join();
     if (host) {

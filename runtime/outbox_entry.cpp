@@ -8,6 +8,7 @@ namespace catga {
 
 namespace {
 constexpr std::uint8_t tell_format = 1;
+constexpr std::uint8_t event_format = 2;  // in the outbox beside tells
 constexpr std::uint8_t timer_format = 1, repeated_format = 2;
 constexpr std::int64_t missed_most = 100;
 }  // namespace
@@ -44,6 +45,45 @@ Result<PendingTell> parse_tell(std::string_view bytes) {
   }
   return tell;
 }
+
+std::string bytes_of(const PendingEvent& event) {
+  std::string out;
+  out.reserve(112 + event.payload.size());
+  ByteWriter write(out);
+  write.u8(event_format);
+  write.entity(event.source);
+  write.id(event.id);
+  write.u64(event.number);
+  write.u64(event.epoch.value);
+  write.i64(event.at_ms);
+  write.text(event.name);
+  write.text(event.payload);
+  write.text(event.trace);
+  return out;
+}
+
+Result<PendingEvent> parse_event(std::string_view bytes) {
+  ByteReader read(bytes);
+  if (read.u8() != event_format) return Error{Code::malformed, "outbox entry of an unknown format"};
+  PendingEvent event;
+  event.source = read.entity();
+  event.id = read.id<OperationId>();
+  event.number = read.u64();
+  event.epoch = Epoch{read.u64()};
+  event.at_ms = read.i64();
+  event.name = read.text();
+  event.payload = read.text();
+  event.trace = read.text();
+  if (!read.ok() || !read.at_end())
+    return Error{Code::malformed, "outbox entry cut short or too long"};
+  if (event.at_ms < 0 || event.at_ms >= time_end_ms) {
+    return Error{Code::malformed,
+                 "outbox entry of a time that cannot be: " + std::to_string(event.at_ms)};
+  }
+  return event;
+}
+
+bool is_event(std::string_view entry) { return !entry.empty() && entry.front() == event_format; }
 
 std::string bytes_of(const TimerMessage& timer) {
   std::string out;

@@ -1,4 +1,4 @@
-// What a tell of a turn looks like in the outbox, and a timer's message in the timer table. Storage format.
+// What a tell or an event of a turn looks like in the outbox, and a timer's message in the timer table. Storage format.
 #pragma once
 #include "catga/entities/kind.hpp"
 #include "catga/sharding/ids.hpp"
@@ -23,6 +23,24 @@ struct PendingTell {
 };
 std::string bytes_of(const PendingTell& tell);
 Result<PendingTell> parse_tell(std::string_view bytes);
+
+/// An event that waits in the outbox. Its id is derived from source, operation and number in the turn: the same
+/// whatever happens between the commit and the stream, so that the stream keeps it once.
+struct PendingEvent {
+  EntityId source;
+  OperationId id;            ///< message id
+  std::uint64_t number = 0;  ///< of the source's events, dense, from 1
+  Epoch epoch;               ///< of the shard when it was made
+  std::int64_t at_ms = 0;    ///< cluster time of the turn
+  std::string name;
+  std::string payload;
+  std::string trace;
+  friend bool operator==(const PendingEvent&, const PendingEvent&) = default;
+};
+std::string bytes_of(const PendingEvent& event);
+Result<PendingEvent> parse_event(std::string_view bytes);
+/// Whether an entry of the outbox is an event; else it is a tell, or nothing we know.
+bool is_event(std::string_view entry);
 
 /// Of a timer that fires again and again.
 struct Repeat {

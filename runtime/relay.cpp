@@ -1,6 +1,8 @@
 // The bookkeeping behind the outbox relay.
 #include "catga/runtime/relay.hpp"
 
+#include "catga/runtime/outbox_entry.hpp"
+
 #include <algorithm>
 #include <cassert>
 #include <iterator>
@@ -8,19 +10,48 @@
 
 namespace catga {
 
+Result<RelayEntry> relay_entry(std::string stream_id, std::string_view bytes, bool first_delivery) {
+  RelayEntry entry;
+  entry.stream_id = std::move(stream_id);
+  entry.first_delivery = first_delivery;
+  if (is_event(bytes)) {
+    PendingEvent event = CATGA_TRY(parse_event(bytes));
+    entry.event = true;
+    entry.source = std::move(event.source);
+    entry.operation = event.id;
+    entry.time_ms = event.at_ms;
+    entry.message = std::move(event.name);
+    entry.payload = std::move(event.payload);
+    entry.number = event.number;
+    entry.epoch = event.epoch;
+    entry.trace = std::move(event.trace);
+    return entry;
+  }
+  PendingTell tell = CATGA_TRY(parse_tell(bytes));
+  entry.source = std::move(tell.source);
+  entry.target = std::move(tell.target);
+  entry.operation = tell.operation;
+  entry.time_ms = tell.at_ms;
+  entry.message = std::move(tell.message);
+  entry.payload = std::move(tell.payload);
+  return entry;
+}
+
 Relay::Relay(std::size_t in_flight) : in_flight_(in_flight) { assert(in_flight > 0); }
 
 std::vector<const RelayEntry*> Relay::due(std::int64_t now_ms) {
   free_blocked(now_ms);
   std::vector<const RelayEntry*> entries;
-  while (under_way_ < in_flight_ && !ready_.empty()) {
-    const auto [id, pair] = *ready_.begin();
-    take_out_of_line(pair);
-    pair->second.under_way = id;
-    ++under_way_;
-    RelayEntry& entry = open_.at(id);
-    if (++entry.attempts > 1) entry.first_delivery = false;
-    entries.push_back(&entry);
+  for (Lane& lane : lanes_) {
+    while (lane.under_way < in_flight_ && !lane.ready.empty()) {
+      const auto [id, pair] = *lane.ready.begin();
+      take_out_of_line(pair);
+      pair->second.under_way = id;
+      ++lane.under_way;
+      RelayEntry& entry = open_.at(id);
+      if (++entry.attempts > 1) entry.first_delivery = false;
+      entries.push_back(&entry);
+    }
   }
   return entries;
 }
@@ -49,7 +80,7 @@ void Relay::answered(const std::string& stream_id, Verdict verdict, std::int64_t
   take_out_of_line(pair);
   if (was_under_way) {
     pair->second.under_way.reset();
-    --under_way_;
+    --lane_of(pair->first).under_way;
   }
   if (verdict == Verdict::again) {
     pair->second.retry_at_ms = retry_at_ms;
@@ -87,7 +118,7 @@ void Relay::put_in_line(Pairs::iterator pair) {
   } else if (state.retry_at_ms) {
     blocked_.emplace(*state.retry_at_ms, pair->first);
   } else {
-    ready_.emplace(*state.entries.begin(), pair);
+    lane_of(pair->first).ready.emplace(*state.entries.begin(), pair);
   }
 }
 
@@ -97,7 +128,7 @@ void Relay::take_out_of_line(Pairs::iterator pair) {
   if (state.retry_at_ms) {
     blocked_.erase({*state.retry_at_ms, pair->first});
   } else {
-    ready_.erase(*state.entries.begin());
+    lane_of(pair->first).ready.erase(*state.entries.begin());
   }
 }
 

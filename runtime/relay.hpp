@@ -1,10 +1,12 @@
-// The relay's memory: which tells of a shard's outbox go out now, and how far the outbox may be
+// The relay's memory: which entries of a shard's outbox go out now, and how far the outbox may be
 // trimmed.
 //
 // A tell inside a turn is an entry in the outbox of the turn's commit. After the commit the owner
 // of the shard delivers it: as an ask, with the operation id of the entry, repeated until it has an
-// answer. So it takes effect once, although it may travel more than once. This class only decides;
-// whoever drives it sends, reads the clock and talks to the store.
+// answer. So it takes effect once, although it may travel more than once. An event is an entry too:
+// it is published to JetStream under its message id until that says that it has it, and JetStream
+// keeps the first copy. This class only decides; whoever drives it sends, reads the clock and talks
+// to the store.
 //
 //   waiting --due--> under way --delivered, dead--> done --trimmed--> forgotten
 //      ^                 |
@@ -13,10 +15,11 @@
 // Invariants.
 //   Order: of one source to one target at most one entry is under way, and always the oldest that
 //   is not done. Pairs do not wait for each other: a target that is gone blocks only what is
-//   addressed to it from that source.
+//   addressed to it from that source. The stream of events counts as one target.
 //
-//   Bound: no more than `in_flight` entries are under way over the whole shard. Pairs take turns in
-//   the order of their oldest entries; those that wait for a retry hold no place.
+//   Bound: no more than `in_flight` tells and as many events are under way over the whole shard, so
+//   that neither waits for the other's network. Pairs take turns in the order of their oldest
+//   entries; those that wait for a retry hold no place.
 //
 //   Trim: trim_through() never passes an entry that is not done, nor one the relay has not heard
 //   of. A crash therefore delivers some entries twice (the target's record of the operation answers
@@ -36,7 +39,9 @@
 // One thread: the shard's actor.
 #pragma once
 #include "catga/sharding/ids.hpp"
+#include "catga/sharding/result.hpp"
 
+#include <array>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -44,17 +49,18 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace catga {
 
-/// One committed tell that has not been delivered.
+/// One committed tell or event that has not been delivered.
 struct RelayEntry {
   std::string stream_id;  ///< "<ms>-<seq>", as the store gave it
   EntityId source;
-  EntityId target;
-  OperationId operation;     ///< the same at every attempt
+  EntityId target;           ///< of an event: none
+  OperationId operation;     ///< the same at every attempt; of an event: its message id
   std::int64_t time_ms = 0;  ///< when the turn made it, Unix time
   std::string message;
   std::string payload;
@@ -62,7 +68,14 @@ struct RelayEntry {
   /// Nobody can have sent it before: added right after its commit, and handed out for the first
   /// time. False when read back from the stream after a take-over.
   bool first_delivery = false;
+  bool event = false;
+  std::uint64_t number = 0;  ///< of an event
+  Epoch epoch{};             ///< of an event
+  std::string trace{};       ///< of an event
 };
+
+/// An entry of the outbox as the relay takes it. Errors: malformed.
+Result<RelayEntry> relay_entry(std::string stream_id, std::string_view bytes, bool first_delivery);
 
 class Relay final {
  public:
@@ -106,7 +119,8 @@ class Relay final {
   unsigned attempts(const std::string& stream_id) const;
 
   std::size_t pending() const { return open_.size(); }  ///< not done yet
-  std::size_t under_way() const { return under_way_; }  ///< sent, not answered
+  /// Sent, not answered.
+  std::size_t under_way() const { return lanes_[0].under_way + lanes_[1].under_way; }
   /// Time of the oldest entry not done. Looks at all of them: for a gauge, not for every message.
   std::optional<std::int64_t> oldest_ms() const;
   /// When due() may have more because a blocked pair is free again.
@@ -129,6 +143,13 @@ class Relay final {
     std::optional<std::int64_t> retry_at_ms;
   };
   using Pairs = std::map<PairKey, Pair>;
+  /// Tells and events wait for different networks, and have places of their own.
+  struct Lane {
+    std::size_t under_way = 0;
+    std::map<StreamId, Pairs::iterator> ready;  // by its oldest entry
+  };
+  static bool of_events(const PairKey& key) { return key.second.kind.empty(); }
+  Lane& lane_of(const PairKey& key) { return lanes_[of_events(key) ? 1 : 0]; }
 
   static std::optional<StreamId> parse(const std::string& stream_id);
   static PairKey key_of(const RelayEntry& entry) { return {entry.source, entry.target}; }
@@ -138,7 +159,6 @@ class Relay final {
   void take_out_of_line(Pairs::iterator pair);
 
   std::size_t in_flight_;
-  std::size_t under_way_ = 0;
   std::map<StreamId, RelayEntry> open_;      // waiting or under way
   std::set<StreamId> done_;                  // delivered or dead, still in the stream
   StreamId trimmed_;                         // the stream holds nothing up to here
@@ -146,8 +166,8 @@ class Relay final {
   std::map<std::uint64_t, StreamId> holds_;  // newest_ when each was taken: the first is the lowest
   std::uint64_t next_hold_ = 1;
   Pairs pairs_;
-  // Each pair with entries is in exactly one place: ready_, blocked_ or under way.
-  std::map<StreamId, Pairs::iterator> ready_;  // by its oldest entry
+  // Each pair with entries is in exactly one place: ready in its lane, blocked_ or under way.
+  std::array<Lane, 2> lanes_;
   std::set<std::pair<std::int64_t, PairKey>> blocked_;
 };
 

@@ -2,7 +2,6 @@
 
 #include "catga/entities/operation.hpp"
 #include "catga/runtime/late_wake.hpp"
-#include "catga/runtime/outbox_entry.hpp"
 
 #include <caf/abstract_actor.hpp>
 #include <caf/scheduler/abstract_coordinator.hpp>
@@ -229,11 +228,8 @@ void EntityActor::outbox_written(std::vector<std::string> entries, std::vector<s
   {
     const std::lock_guard guard(gate_->relay_lock);
     for (std::size_t i = 0; i < entries.size() && i < ids.size(); ++i) {
-      Result<PendingTell> tell = parse_tell(entries[i]);
-      if (!tell.ok()) continue;  // our own bytes: cannot be
-      gate_->relay.add({std::move(ids[i]), std::move(tell->source), std::move(tell->target),
-                        tell->operation, tell->at_ms, std::move(tell->message),
-                        std::move(tell->payload), 0, true});
+      Result<RelayEntry> entry = relay_entry(std::move(ids[i]), entries[i], true);
+      if (entry.ok()) gate_->relay.add(std::move(*entry));  // our own bytes: they can be read
     }
     if (!ids.empty()) gate_->relay.release(outbox_hold_);
   }

@@ -102,6 +102,11 @@ struct TellAnswered {
   std::uint64_t generation = 0;
   std::shared_ptr<Result<std::string>> answer;
 };
+struct EventStored {
+  std::string stream_id;
+  std::uint64_t generation = 0;
+  std::shared_ptr<Status> stored;  ///< ok: JetStream has it
+};
 struct TimersWritten {
   std::shared_ptr<ShardGate> gate;  ///< as in OutboxGrew
   std::shared_ptr<std::vector<TimerWrite>> timers;
@@ -194,6 +199,7 @@ CATGA_LOCAL_MESSAGE(LookAtPrimary)
 CATGA_LOCAL_MESSAGE(ProofRead)
 CATGA_LOCAL_MESSAGE(Trimmed)
 CATGA_LOCAL_MESSAGE(TellAnswered)
+CATGA_LOCAL_MESSAGE(EventStored)
 CATGA_LOCAL_MESSAGE(TimersWritten)
 CATGA_LOCAL_MESSAGE(TimerFailed)
 CATGA_LOCAL_MESSAGE(TimersUnsure)

@@ -310,11 +310,8 @@ void SagaActor::act(saga_action::Outbox& action) {
   {
     const std::lock_guard guard(gate_->relay_lock);
     for (std::size_t i = 0; i < action.entries.size() && i < action.ids.size(); ++i) {
-      Result<PendingTell> tell = parse_tell(action.entries[i]);
-      if (!tell.ok()) continue;  // our own bytes: cannot be
-      gate_->relay.add({std::move(action.ids[i]), std::move(tell->source), std::move(tell->target),
-                        tell->operation, tell->at_ms, std::move(tell->message),
-                        std::move(tell->payload), 0, true});
+      Result<RelayEntry> entry = relay_entry(std::move(action.ids[i]), action.entries[i], true);
+      if (entry.ok()) gate_->relay.add(std::move(*entry));  // our own bytes: they can be read
     }
     if (known) gate_->relay.release(outbox_hold_);
   }

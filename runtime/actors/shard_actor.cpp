@@ -24,6 +24,7 @@ constexpr std::int64_t late_copy_ms =
 constexpr std::int64_t timer_horizon_ms = 300'000, timer_refill_ms = 60'000;
 constexpr std::size_t handover_chunk_bytes = 512 * 1024;
 constexpr unsigned failed_tells_max = 10;
+constexpr long long publish_again_most_ms = 3000;
 
 LogField shard_field(ShardId shard) {
   return {"catga.shard.id", static_cast<std::int64_t>(shard.value)};
@@ -127,6 +128,7 @@ caf::behavior ShardActor::make_behavior() {
         arm();
       },
       [this](TellAnswered& message) { tell_answered(message); },
+      [this](const EventStored& message) { event_stored(message); },
       [this](TimersWritten& message) {
         if (message.gate != gate_) return;
         for (TimerWrite& write : *message.timers) timers_.written(std::move(write));
@@ -994,17 +996,16 @@ void ShardActor::outbox_read(OutboxRead& message) {
     return read_outbox("");  // while serving: the store waits for Redis before it answers again
   }
   for (const OutboxEntry& entry : page->entries) {
-    Result<PendingTell> tell = parse_tell(entry.bytes);
-    if (!tell.ok()) {
-      host_.log.write(Severity::error, "store", "",
-                      "an entry of the outbox cannot be read and is left out: " + tell.error().text,
-                      {shard_field(shard_.id), {"entry", entry.id}});
+    Result<RelayEntry> output = relay_entry(entry.id, entry.bytes, false);
+    if (!output.ok()) {
+      host_.log.write(
+          Severity::error, "store", "",
+          "an entry of the outbox cannot be read and is left out: " + output.error().text,
+          {shard_field(shard_.id), {"entry", entry.id}});
       continue;
     }
     const std::lock_guard guard(gate_->relay_lock);
-    if (gate_->relay.known(entry.id)) continue;
-    gate_->relay.add({entry.id, std::move(tell->source), std::move(tell->target), tell->operation,
-                      tell->at_ms, std::move(tell->message), std::move(tell->payload), 0, false});
+    if (!gate_->relay.known(entry.id)) gate_->relay.add(std::move(*output));
   }
   if (page->entries.size() >= outbox_page) return read_outbox(page->entries.back().id);
   {
@@ -1100,6 +1101,10 @@ void ShardActor::deliver_tells() {
     for (const RelayEntry* entry : gate_->relay.due(boot_ms())) due.push_back(*entry);
   }
   for (RelayEntry& entry : due) {
+    if (entry.event) {
+      publish(std::move(entry));
+      continue;
+    }
     Ask ask;
     ask.entity = std::move(entry.target);
     ask.message = std::move(entry.message);
@@ -1112,6 +1117,34 @@ void ShardActor::deliver_tells() {
                                         std::make_shared<Result<std::string>>(std::move(answer))});
     });
   }
+}
+
+void ShardActor::publish(RelayEntry event) {
+  const auto stored = [self = self_handle(), id = event.stream_id,
+                       generation = generation_](Status status) {
+    caf::anon_send(self, EventStored{id, generation, std::make_shared<Status>(std::move(status))});
+  };
+  if (host_.publisher == nullptr) return stored(Done{});  // embedded, simulated: no stream
+  host_.publisher->publish(shard_.id, std::move(event), stored);
+}
+
+/// What JetStream does not have yet is published again, for ever: no event is lost, and none of its source overtakes it.
+void ShardActor::event_stored(const EventStored& message) {
+  if (message.generation != generation_) return;
+  {
+    const std::lock_guard guard(gate_->relay_lock);
+    Relay& relay = gate_->relay;
+    if (message.stored->ok()) {
+      relay.answered(message.stream_id, Relay::Verdict::delivered, 0);
+    } else {
+      const unsigned attempts = relay.attempts(message.stream_id);
+      const std::int64_t wait = std::min(100LL << std::min(attempts, 6U), publish_again_most_ms);
+      relay.answered(message.stream_id, Relay::Verdict::again, boot_ms() + wait);
+    }
+  }
+  deliver_tells();
+  trim_outbox();
+  arm();
 }
 
 void ShardActor::tell_answered(TellAnswered& message) {

@@ -116,6 +116,8 @@ class ShardActor final : public caf::event_based_actor {
   void hydrated_if_read();
   void deliver_tells();
   void tell_answered(TellAnswered& message);
+  void publish(RelayEntry event);
+  void event_stored(const EventStored& message);
   void trim_outbox();
   void fire_timers();
   void tick();

@@ -7,6 +7,7 @@
 #include "catga/runtime/actors/turn_watch.hpp"
 #include "catga/runtime/admission.hpp"
 #include "catga/runtime/config.hpp"
+#include "catga/runtime/messaging/publisher.hpp"
 #include "catga/runtime/messaging/router.hpp"
 #include "catga/runtime/relay.hpp"
 #include "catga/runtime/saga_figures.hpp"
@@ -113,6 +114,7 @@ struct Host {
   std::atomic<std::int64_t> queries_wait_ms{0}, commands_wait_ms{0};
   std::atomic<std::int64_t> store_refused_said_ms{
       0};  ///< boot_ms() when the log last said that Redis refused something
+  EventPublisher* publisher = nullptr;  ///< set before the first actor; null: events go nowhere
 
   SagaDefinitions sagas{};  ///< set before any shard is served
   SagaMachineLimits saga_limits{};

@@ -279,14 +279,21 @@ Status NatsConnection::publish(const std::string& subject, const std::string& re
 
 Status NatsConnection::publish_with_header(const std::string& subject, const std::string& name,
                                            const std::string& value, std::string_view body) {
+  return publish_with_headers(subject, "", {{name, value}}, body);
+}
+
+Status NatsConnection::publish_with_headers(
+    const std::string& subject, const std::string& reply,
+    const std::vector<std::pair<std::string, std::string>>& headers, std::string_view body) {
   if (!connected()) return Error{Code::unavailable, "not connected to NATS"};
   if (body.size() > static_cast<std::size_t>(std::numeric_limits<int>::max()))
     return nats_error(NATS_MAX_PAYLOAD, "publishing to " + subject);
   natsMsg* raw = nullptr;
-  natsStatus status =
-      natsMsg_Create(&raw, subject.c_str(), nullptr, body.data(), static_cast<int>(body.size()));
+  natsStatus status = natsMsg_Create(&raw, subject.c_str(), reply.empty() ? nullptr : reply.c_str(),
+                                     body.data(), static_cast<int>(body.size()));
   const NatsMessage message(raw);
-  if (status == NATS_OK) status = natsMsgHeader_Set(raw, name.c_str(), value.c_str());
+  for (const auto& [name, value] : headers)
+    if (status == NATS_OK) status = natsMsgHeader_Set(raw, name.c_str(), value.c_str());
   if (status == NATS_OK) status = natsConnection_PublishMsg(private_->handle.get(), raw);
   if (status != NATS_OK) return nats_error(status, "publishing to " + subject);
   return Done{};
@@ -332,6 +339,10 @@ Status NatsConnection::flush(std::chrono::milliseconds patience) {
       natsConnection_FlushTimeout(private_->handle.get(), at_least(patience, 1));
   if (status != NATS_OK) return nats_error(status, "waiting for the server");
   return Done{};
+}
+
+natsConnection* NatsConnection::handle() const {
+  return private_ ? private_->handle.get() : nullptr;
 }
 
 bool NatsConnection::connected() const {

@@ -20,6 +20,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace catga {
@@ -96,6 +97,11 @@ class NatsConnection {
   Status publish_with_header(const std::string& subject, const std::string& name,
                              const std::string& value, std::string_view body);
 
+  /// The same with any number of headers and a reply subject (may be empty).
+  Status publish_with_headers(const std::string& subject, const std::string& reply,
+                              const std::vector<std::pair<std::string, std::string>>& headers,
+                              std::string_view body);
+
   /// `queue` empty: every subscriber hears every message. The server may learn of the subscription
   /// after the return: flush() makes sure. Errors: malformed (subject), unavailable.
   Result<NatsSubscription> subscribe(const std::string& subject, const std::string& queue,
@@ -108,6 +114,8 @@ class NatsConnection {
   bool connected() const;
   /// The largest body the server takes, in bytes; 0 if not connected yet.
   std::size_t max_payload() const;
+  /// For what nats.c does beyond plain messages (jetstream.cpp); null if not connected.
+  natsConnection* handle() const;
 
  private:
   friend Result<NatsConnection> connect(const Config& config, const std::string& connection_name,

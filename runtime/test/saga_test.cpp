@@ -187,6 +187,7 @@ class World final : public Messenger {
 
   void outbox(const std::vector<std::string>& entries) {
     for (const std::string& bytes : entries) {
+      if (is_event(bytes)) continue;  // nobody hears events here
       const Result<PendingTell> tell = parse_tell(bytes);
       assert(tell.ok());
       later(0, [this, tell = *tell] { relay(tell); });

@@ -76,6 +76,23 @@ TEST_CASE(
   CHECK(scene.commits.size() == 1);
 }
 
+TEST_CASE("A step of a saga publishes its events with its commit, once") {
+  Scene scene;
+  scene.warm();
+  How how = step(scene.new_id());
+  how.time = scene.cluster();
+  scene.ask(Act{"publish", 2, "x"}, how);
+  CHECK(scene.events.empty());
+  scene.commit();
+  scene.ask(Act{"publish", 2, "x"}, how);  // the saga's owner died and asks again
+  scene.settle();
+  scene.activate();  // so did the entity's
+  scene.ask(Act{"publish", 1, "y"});
+  scene.settle();
+  REQUIRE(scene.events.size() == 3);
+  for (std::size_t i = 0; i < 3; ++i) CHECK(scene.events[i].number == i + 1);
+}
+
 TEST_CASE("A step of a saga is not pushed out by the traffic of others") {
   ActivationLimits limits;
   limits.ids_in_memory = 2;

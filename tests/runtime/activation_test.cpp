@@ -146,6 +146,52 @@ TEST_CASE("A handler that throws changes nothing, and a repeat with the same id 
   CHECK(scene.told(scene.ask(Get{})) == "1");
 }
 
+TEST_CASE("Events leave with their commit, numbered without gaps over crashes and lost commits") {
+  Scene scene;
+  scene.warm();
+  const OperationId id = scene.new_id();
+  scene.ask(Act{"publish", 2, "x"}, {.operation = id});
+  CHECK(scene.events.empty());
+  scene.fail(Code::unavailable);  // refused; given up in the end
+  scene.advance(10'000);
+  while (scene.committing()) {
+    scene.fail(Code::unavailable);
+    scene.advance(10'000);
+  }
+  scene.ask(Act{"publish", 2, "x"}, {.operation = id});
+  scene.settle();
+  CHECK(scene.told(scene.ask(Act{"publish and reject", 1, ""})) == "");
+  scene.ask(Act{"publish", 1, "y"});
+  scene.settle();
+  scene.activate();  // the owner crashes
+  scene.ask(Act{"publish", 1, "z"});
+  scene.settle();
+  REQUIRE(scene.events.size() == 4);
+  for (std::size_t i = 0; i < 4; ++i) {
+    const PendingEvent& event = scene.events[i];
+    CHECK(event.number == i + 1);
+    CHECK(event.source == scene.entity);
+    CHECK(event.name == "Noted");
+    CHECK(event.epoch == scene.token.epoch);
+    for (std::size_t j = 0; j < i; ++j) CHECK(event.id != scene.events[j].id);
+  }
+  CHECK(decode<Noted>(scene.events[1].payload).value().number == 1);
+}
+
+TEST_CASE("A command that runs again publishes under the same message ids") {
+  std::vector<std::vector<PendingEvent>> runs;
+  for (int run = 0; run < 2; ++run) {
+    Scene scene;
+    scene.warm();
+    scene.ask(Act{"publish", 2, ""}, {.operation = OperationId{5, 5}});
+    scene.settle();
+    runs.push_back(scene.events);
+  }
+  REQUIRE(runs[0].size() == 2);
+  CHECK(runs[0][0].id == runs[1][0].id);
+  CHECK(runs[0][1].id == runs[1][1].id);
+}
+
 // ---- at the door ------------------------------------------------------------------------------
 
 TEST_CASE(
@@ -810,13 +856,15 @@ TEST_CASE("A turn beyond its bounds fails and is undone") {
   limits.reply_max = 100;
   limits.outputs_max = 3;
   limits.output_bytes_max = 1000;
+  limits.event_max = 500;
   Scene scene(limits);
   scene.warm();
   scene.ask(Deposit{5});
   scene.settle();
   const std::size_t commits = scene.commits.size();
   for (const Act& act : {Act{"fill", 101, ""}, Act{"reply", 101, ""}, Act{"tell", 4, ""},
-                         Act{"tell much", 1001, ""}}) {
+                         Act{"tell much", 1001, ""}, Act{"publish", 4, ""},
+                         Act{"publish much", 501, ""}}) {
     CHECK_MESSAGE(scene.told(scene.ask(act)) == "failed", act.what);
   }
   CHECK(scene.commits.size() == commits);

@@ -23,10 +23,19 @@ Generations some() {
   return one;
 }
 
+Generations with_events() {
+  Generations one = some();
+  one.events = 0x0102030405060709;
+  return one;
+}
+
 }  // namespace
 
 TEST_CASE("the memory of operation ids is read as it was written") {
-  for (const Generations& one : {some(), Generations{}}) {
+  Generations both = with_events();
+  both.saga_count = 3;
+  both.saga_bytes = 400;
+  for (const Generations& one : {some(), with_events(), both, Generations{}}) {
     const auto read = parse_generations(bytes_of(one));
     REQUIRE(read.ok());
     CHECK(*read == one);
@@ -43,6 +52,8 @@ TEST_CASE("the bytes of the memory of operation ids are what they have always be
                                         "\xff\xff\xff\xff\xff\xff\xff\xff"
                                         "\x01",
                                         50));
+  CHECK(bytes_of(with_events()) == bytes_of(some()) + std::string(16, '\0') +
+                                       std::string("\x09\x07\x06\x05\x04\x03\x02\x01", 8));
 }
 
 TEST_CASE("steps of sagas are counted behind what was always there, if there are any") {
@@ -56,7 +67,7 @@ TEST_CASE("steps of sagas are counted behind what was always there, if there are
 
 TEST_CASE("an entity never committed remembers nothing, and a later version may say more") {
   CHECK(parse_generations("").value() == Generations{});
-  CHECK(parse_generations(bytes_of(some()) + "more").value() == some());
+  CHECK(parse_generations(bytes_of(with_events()) + "more").value() == with_events());
 }
 
 TEST_CASE("a memory of operation ids that is cut or of another format is malformed") {

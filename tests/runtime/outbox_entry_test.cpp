@@ -21,6 +21,18 @@ PendingTell tell() {
   one.payload = std::string("\0\xff", 2);
   return one;
 }
+PendingEvent event() {
+  PendingEvent one;
+  one.source = {"account", "a/b"};
+  one.id = {0x0102030405060708ULL, 9};
+  one.number = 3;
+  one.epoch = Epoch{2};
+  one.at_ms = 1'764'000'000'123;
+  one.name = "Emptied";
+  one.payload = std::string("\0\xff", 2);
+  one.trace = "t";
+  return one;
+}
 const TimerMessage ring{"Ring", std::string("\0x", 2)};
 
 }  // namespace
@@ -32,6 +44,34 @@ TEST_CASE("a tell is read as it was written") {
   const auto empty = parse_tell(bytes_of(PendingTell{}));
   REQUIRE(empty.ok());
   CHECK(*empty == PendingTell{});
+}
+
+TEST_CASE("an event is read as it was written, and is no tell") {
+  const auto read = parse_event(bytes_of(event()));
+  REQUIRE(read.ok());
+  CHECK(*read == event());
+  CHECK(is_event(bytes_of(event())));
+  CHECK_FALSE(is_event(bytes_of(tell())));
+  CHECK_FALSE(is_event(""));
+  CHECK(parse_tell(bytes_of(event())).error().code == Code::malformed);
+  CHECK(parse_event(bytes_of(tell())).error().code == Code::malformed);
+  const std::string bytes = bytes_of(event());
+  for (std::size_t size = 0; size < bytes.size(); ++size)
+    REQUIRE(parse_event(bytes.substr(0, size)).error().code == Code::malformed);
+  CHECK(parse_event(bytes + "x").error().code == Code::malformed);
+}
+
+TEST_CASE("the bytes of an event are what they have always been") {
+  CHECK(bytes_of(event()) == std::string("\x02"
+                                         "\x07\0\0\0account\x03\0\0\0a/b"
+                                         "\x08\x07\x06\x05\x04\x03\x02\x01\x09\0\0\0\0\0\0\0"
+                                         "\x03\0\0\0\0\0\0\0"
+                                         "\x02\0\0\0\0\0\0\0"
+                                         "\x7b\xe8\x97\xb6\x9a\x01\0\0"
+                                         "\x07\0\0\0Emptied"
+                                         "\x02\0\0\0\0\xff"
+                                         "\x01\0\0\0t",
+                                         1 + 11 + 7 + 16 + 8 + 8 + 8 + 11 + 6 + 5));
 }
 
 TEST_CASE("a timer's message is read as it was written") {

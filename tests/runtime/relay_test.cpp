@@ -1,4 +1,5 @@
 // The outbox relay: order, bound and trim, by example and against a naive model.
+#include <catga/runtime/outbox_entry.hpp>
 #include <catga/runtime/relay.hpp>
 
 #include <doctest/doctest.h>
@@ -19,11 +20,13 @@ namespace {
 
 using Ids = std::vector<std::string>;
 
+/// An event if `target` is "stream".
 RelayEntry entry(const std::string& id, const std::string& source, const std::string& target) {
   RelayEntry made;
   made.stream_id = id;
   made.source = {"account", source};
-  made.target = {"account", target};
+  made.event = target == "stream";
+  if (!made.event) made.target = {"account", target};
   made.operation = {7, 7};
   made.time_ms = 1000;
   made.message = "Deposit";
@@ -116,6 +119,68 @@ TEST_CASE("only the first sending of an entry of our own commit is a first deliv
   const auto again = relay.due(10);
   REQUIRE(again.size() == 1);
   CHECK_FALSE(again[0]->first_delivery);
+}
+
+TEST_CASE("events of one source go one after the other, and those of others beside them") {
+  Relay relay;
+  relay.add(entry("1-0", "alice", "stream"));
+  relay.add(entry("2-0", "alice", "stream"));
+  relay.add(entry("3-0", "carol", "stream"));
+  relay.add(entry("4-0", "alice", "bob"));
+  CHECK(ids_of(relay.due(0)) == Ids{"4-0", "1-0", "3-0"});
+  relay.answered("1-0", Verdict::again, 100);
+  CHECK(relay.due(99).empty());  // the second does not overtake the first
+  CHECK(ids_of(relay.due(100)) == Ids{"1-0"});
+  relay.answered("1-0", Verdict::delivered, 0);
+  CHECK(ids_of(relay.due(100)) == Ids{"2-0"});
+}
+
+TEST_CASE("tells go on while the stream takes no events, and events while no target answers") {
+  Relay relay(2);
+  for (int i = 1; i <= 4; ++i) {
+    relay.add(entry(std::to_string(i) + "-0", "publisher " + std::to_string(i), "stream"));
+    relay.add(entry(std::to_string(i) + "-1", "teller " + std::to_string(i), "bob"));
+  }
+  CHECK(ids_of(relay.due(0)) == Ids{"1-1", "2-1", "1-0", "2-0"});
+  CHECK(relay.under_way() == 4);
+  relay.answered("1-1", Verdict::delivered, 0);
+  CHECK(ids_of(relay.due(0)) == Ids{"3-1"});
+  relay.answered("2-0", Verdict::delivered, 0);
+  CHECK(ids_of(relay.due(0)) == Ids{"3-0"});
+}
+
+TEST_CASE("the outbox is trimmed only as far as tells and events are delivered") {
+  Relay relay;
+  relay.add(entry("1-0", "alice", "stream"));
+  relay.add(entry("2-0", "alice", "bob"));
+  REQUIRE(relay.due(0).size() == 2);
+  relay.answered("2-0", Verdict::delivered, 0);
+  CHECK(relay.trim_through().empty());
+  relay.answered("1-0", Verdict::delivered, 0);
+  CHECK(relay.trim_through() == "2-0");
+}
+
+TEST_CASE("an entry of the outbox becomes a tell or an event of the relay, or is malformed") {
+  PendingEvent event{{"account", "alice"}, {1, 2}, 7, Epoch{3}, 1000, "Emptied", "p", "t"};
+  const Result<RelayEntry> made = relay_entry("1-0", bytes_of(event), true);
+  REQUIRE(made.ok());
+  CHECK(made->event);
+  CHECK(made->stream_id == "1-0");
+  CHECK(made->source == event.source);
+  CHECK(made->operation == event.id);
+  CHECK(made->number == 7);
+  CHECK(made->epoch == Epoch{3});
+  CHECK(made->message == "Emptied");
+  CHECK(made->payload == "p");
+  CHECK(made->trace == "t");
+  CHECK(made->first_delivery);
+  const PendingTell tell{{"account", "alice"}, {"account", "bob"}, {1, 2}, 1000, "Deposit", "p"};
+  const Result<RelayEntry> told = relay_entry("1-0", bytes_of(tell), false);
+  REQUIRE(told.ok());
+  CHECK_FALSE(told->event);
+  CHECK(told->target == tell.target);
+  CHECK_FALSE(told->first_delivery);
+  CHECK(relay_entry("1-0", "rubbish", true).error().code == Code::malformed);
 }
 
 TEST_CASE("no more entries are under way than the bound, and the oldest go first") {
@@ -316,22 +381,32 @@ class Model {
     unsigned attempts = 0;
     std::uint64_t hold = 0;  // while committed: taken when the commit was sent, ...
     std::size_t floor = 0;   // ... when so many entries, from the front, could be known
+    bool is_event() const { return target == "stream"; }
   };
 
   explicit Model(std::size_t bound) : bound_(bound) {}
 
   Ids due(std::int64_t now) {
     Ids ids;
-    for (std::size_t i = 0; i < entries.size(); ++i) {
-      Entry& one = entries[i];
-      if (one.state != State::waiting || count(State::under_way) >= bound_) continue;
-      if (!first_of_pair(i) || retry_[pair_of(one)] > now) continue;
-      retry_.erase(pair_of(one));
-      one.state = State::under_way;
-      ++one.attempts;
-      ids.push_back(one.id);
+    for (const bool events : {false, true}) {
+      for (std::size_t i = 0; i < entries.size(); ++i) {
+        Entry& one = entries[i];
+        if (one.is_event() != events || one.state != State::waiting) continue;
+        if (under_way(events) >= bound_) continue;
+        if (!first_of_pair(i) || retry_[pair_of(one)] > now) continue;
+        retry_.erase(pair_of(one));
+        one.state = State::under_way;
+        ++one.attempts;
+        ids.push_back(one.id);
+      }
     }
     return ids;
+  }
+
+  std::size_t under_way(bool events) const {
+    return static_cast<std::size_t>(std::ranges::count_if(entries, [events](const Entry& one) {
+      return one.is_event() == events && one.state == State::under_way;
+    }));
   }
 
   void again(Entry& one, std::int64_t retry_at) {
@@ -464,7 +539,7 @@ class Duel {
     Model::Entry made;
     made.id = std::to_string(ms_) + "-" + std::to_string(sequence_++);
     made.source = std::string(1, static_cast<char>('a' + below(4)));
-    made.target = std::string(1, static_cast<char>('x' + below(3)));
+    made.target = below(3) == 0 ? "stream" : std::string(1, static_cast<char>('x' + below(2)));
     made.hold = relay_.hold();
     made.floor = known_;
     model_.entries.push_back(made);
@@ -564,7 +639,8 @@ class Duel {
   void compare() {
     REQUIRE(relay_.pending() == model_.count(State::waiting) + model_.count(State::under_way));
     REQUIRE(relay_.under_way() == model_.count(State::under_way));
-    REQUIRE(relay_.under_way() <= bound_);
+    REQUIRE(model_.under_way(false) <= bound_);
+    REQUIRE(model_.under_way(true) <= bound_);
     REQUIRE(relay_.trim_through() == model_.trim_through());
     const auto next = relay_.next_retry_ms();
     if (next && *next > now_) REQUIRE(next == model_.next_retry(now_));

@@ -159,6 +159,51 @@ TEST_CASE("whenever a saga with a child is cancelled, what was taken is put back
   });
 }
 
+namespace {
+
+struct Swept {
+  std::int64_t times = 0;
+  CATGA_MESSAGE(Swept, times);
+};
+struct Sweep {
+  using Reply = std::int64_t;
+  std::int64_t times = 0;
+  CATGA_MESSAGE(Sweep, times);
+};
+class Floor {
+ public:
+  static constexpr std::string_view kind = "floor";
+  using Handles = catga::Messages<Sweep>;
+  struct State {
+    std::int64_t times = 0;
+    CATGA_FIELDS(times);
+  } state;
+  std::int64_t on(catga::Turn& turn, const Sweep& sweep) {
+    state.times += sweep.times;
+    turn.publish(Swept{state.times});
+    return state.times;
+  }
+};
+struct Sweeping {
+  std::int64_t times = 0;
+  CATGA_FIELDS(times);
+};
+
+}  // namespace
+
+TEST_CASE("entities that take part in a rehearsed saga may publish events") {
+  const auto saga =
+      catga::saga<Sweeping>("sweeping", 1)
+          .step("sweep", [](const Sweeping& s) { return catga::to<Floor>("hall", Sweep{s.times}); })
+          .build();
+  SagaTest test(saga, Sweeping{2}, "1");
+  test.host<Floor>();
+  at_every_commit(test, [](const SagaRun& run) {
+    CHECK(run.status == "completed");
+    CHECK(run.applied<Sweep>("hall") == 1);
+  });
+}
+
 TEST_CASE("a lost answer, a doubled and a late message change nothing") {
   Shelves shelves(an_order());
   shelves.test.lose_reply("pay", 3).twice("mail").delay("count", 1s).fail("line#0", 4);

@@ -41,6 +41,12 @@ struct Get {
   using Reply = std::int64_t;
   CATGA_MESSAGE(Get);
 };
+/// An event.
+struct Noted {
+  std::int64_t number = 0;
+  std::string ballast;
+  CATGA_MESSAGE(Noted, number, ballast);
+};
 /// Everything unusual. `what` and what `number` means are below.
 struct Act {
   using Reply = std::string;
@@ -101,6 +107,14 @@ class Account {
       for (std::size_t i = 0; i < number; ++i) turn.tell<Peer>("ledger", Give{act.number});
     }
     if (act.what == "tell much") turn.tell<Account>("other", Act{"", 0, std::string(number, 't')});
+    if (act.what == "publish") {
+      for (std::int64_t i = 0; i < act.number; ++i) turn.publish(Noted{i, act.name});
+    }
+    if (act.what == "publish and reject") {
+      turn.publish(Noted{act.number, ""});
+      return reject("no");
+    }
+    if (act.what == "publish much") turn.publish(Noted{0, std::string(number, 'e')});
     if (act.what == "timer") turn.after(delay, Act{"alarm", 0, ""}, act.name);
     if (act.what == "every") turn.every(act.name, delay, Act{"alarm", 0, ""});
     if (act.what == "every, all") turn.every(act.name, delay, Act{"alarm", 0, ""}, Missed::all);

@@ -272,7 +272,12 @@ class Scene final : public ActivationHost {
   void outbox_written(std::vector<std::string> entries, std::vector<std::string> ids) override {
     CHECK((ids.empty() || ids.size() == entries.size()));
     ids_known = !ids.empty();
-    for (const std::string& entry : entries) outbox.push_back(parse_tell(entry).value());
+    for (const std::string& entry : entries) {
+      if (is_event(entry))
+        events.push_back(parse_event(entry).value());
+      else
+        outbox.push_back(parse_tell(entry).value());
+    }
   }
   void timers_written(std::vector<TimerWrite> writes) override {
     for (TimerWrite& write : writes) timers.push_back(std::move(write));
@@ -308,6 +313,7 @@ class Scene final : public ActivationHost {
   std::vector<SentLoad> loads;
   std::vector<std::size_t> order;  ///< in which messages were answered
   std::vector<PendingTell> outbox;
+  std::vector<PendingEvent> events;
   bool ids_known = false;
   std::vector<TimerWrite> timers;
   std::vector<std::pair<std::string, Code>> failed_timers;

@@ -344,8 +344,9 @@ NatsServer::NatsServer() : NatsServer(Options{}) {}
 NatsServer::NatsServer(Options options)
     : Server(
           "nats-server",
-          [options](int port, const std::string&) {
+          [options](int port, const std::string& folder) {
             std::vector<std::string> out{"--addr", "127.0.0.1", "--port", std::to_string(port)};
+            if (options.jetstream) out.insert(out.end(), {"-js", "--store_dir", folder});
             if (!options.user.empty())
               out.insert(out.end(), {"--user", options.user, "--pass", options.password});
             return out;

@@ -121,6 +121,7 @@ class NatsServer : public Server {
  public:
   struct Options {
     std::string user, password;
+    bool jetstream = false;  ///< its streams survive restart()
   };
   explicit NatsServer(Options options);
   NatsServer();
