@@ -8,10 +8,12 @@
 #include "catga/runtime/actors/worker_queue.hpp"
 #include "catga/runtime/cluster/membership_driver.hpp"
 #include "catga/runtime/connections.hpp"
+#include "catga/runtime/letter_desk.hpp"
 #include "catga/runtime/messaging/event_message.hpp"
 #include "catga/runtime/messaging/gateway.hpp"
 #include "catga/runtime/messaging/stream_publisher.hpp"
 #include "catga/runtime/node_seams.hpp"
+#include "catga/runtime/subscriptions.hpp"
 #include "catga/runtime/workers.hpp"
 #include "catga/sharding/hash.hpp"
 
@@ -99,6 +101,8 @@ struct Node::Private {
   std::unique_ptr<MemberStore> member_store;  // of the driver: its own connection
   std::unique_ptr<Connections> connections;
   std::unique_ptr<Router> local_router;  // embedded mode: no connections
+  std::vector<Subscription> wanted_events;
+  std::unique_ptr<Subscriptions> subscriptions;  // null: there are none
   std::unique_ptr<StreamPublisher> publisher;  // outlives the actors, which publish until they end
   std::thread local_clock;
   actors::TurnWatch watch;
@@ -120,6 +124,8 @@ struct Node::Private {
   std::atomic<bool> stopping{false};
   bool started = false;
   bool closed = false;
+
+  Result<LetterDesk> desk();
 
   Router& router() { return connections ? *connections->router() : *local_router; }
 
@@ -191,12 +197,20 @@ struct Node::Private {
       return connections->open_nats(standing, [this](bool is_up) {
         const std::lock_guard guard(lock);
         if (host && host->node) caf::anon_send(host->node, actors::LinkNews{is_up, true});
+        if (is_up && wired && subscriptions) subscriptions->reconnected();
       });
     }));
     connections->open_router(standing, stores->owners(), config.cluster.shards,
                              [this] { look_at_load(); });
     publisher = std::make_unique<StreamPublisher>(connections->nats(), log, stream_options(config),
                                                   connections->prefix(), text_of(process));
+    if (!wanted_events.empty()) {
+      subscriptions = std::make_unique<Subscriptions>(
+          Subscriptions::Surroundings{config, connections->nats(), *stores, *connections->router(),
+                                      standing, log, stream_options(config), connections->prefix(),
+                                      text_of(process)},
+          std::move(wanted_events));
+    }
     start_actors(connections->lanes());
     driver =
         std::make_unique<MembershipDriver>(config, *member_store, standing, membership_listener(),
@@ -216,6 +230,7 @@ struct Node::Private {
       connections->speak_as(next);
     });
     CATGA_TRY(wait_until_up());
+    if (subscriptions) subscriptions->start();
     wait_until_serving();
     gateway =
         std::make_unique<Gateway>(connections->prefix(), kinds, router(), connections->nats());
@@ -261,6 +276,7 @@ struct Node::Private {
       if (driver) driver->sign_of_life(Incarnation{}, version);
     };
     host->publisher = publisher.get();
+    host->tenants = subscriptions.get();
     reception = std::make_unique<actors::Reception>(*host);
     host->node = system->spawn<actors::NodeActor>(
         std::ref(*host));  // before the first message to it, so before any shard looks
@@ -452,6 +468,7 @@ struct Node::Private {
     }
     door.lead_to(nullptr);
     if (gateway) gateway->close();
+    if (subscriptions) subscriptions->close();
     if (driver) driver->stop();
     if (local_router) local_router->close();
     if (publisher) publisher->close();
@@ -495,6 +512,39 @@ SagaFigures Node::saga_figures() const {
   return private_->host->saga_counters.snapshot();
 }
 
+void Node::add_subscription(Subscription subscription) {
+  private_->wanted_events.push_back(std::move(subscription));
+}
+
+Result<LetterDesk> Node::Private::desk() {
+  if (!connections || closed)
+    return Error{Code::unavailable,
+                 "not connected: start the node first; an embedded one has no events"};
+  return LetterDesk(connections->nats(), connections->prefix(), config.cluster.shards);
+}
+
+Result<std::vector<ParkedEvents>> Node::parked(const std::string& subscription) {
+  LetterDesk desk = CATGA_TRY(private_->desk());
+  return desk.list(subscription);
+}
+
+Result<std::vector<DeadEvent>> Node::show_parked(const std::string& subscription,
+                                                 const EntityId& source) {
+  LetterDesk desk = CATGA_TRY(private_->desk());
+  return desk.show(subscription, source);
+}
+
+Result<std::uint64_t> Node::retry_parked(const std::string& subscription, const EntityId& source) {
+  LetterDesk desk = CATGA_TRY(private_->desk());
+  return desk.retry(subscription, source);
+}
+
+Result<std::uint64_t> Node::discard_parked(const std::string& subscription,
+                                           const EntityId& source) {
+  LetterDesk desk = CATGA_TRY(private_->desk());
+  return desk.discard(subscription, source);
+}
+
 Messenger& Node::messenger() { return private_->door; }
 
 const Config& Node::config() const { return private_->config; }
@@ -505,6 +555,12 @@ Status Node::start() {
   self.started = true;
   CATGA_TRY(self.config.validate());
   CATGA_TRY(self.check_sagas());
+  CATGA_TRY(check_subscriptions(self.wanted_events));
+  if (self.config.embedded_mode && !self.wanted_events.empty()) {
+    return Error{
+        Code::malformed,
+        "an embedded node has no stream of events: subscriptions need NATS with JetStream"};
+  }
   self.log.write(Severity::info, "node", "",
                  "node " + self.config.node.id + " starts in cluster " + self.config.cluster.name +
                      " with " + std::to_string(self.kinds.size()) + " kinds" +

@@ -1,6 +1,7 @@
 // A running node: hosts entities, calls others, joins the cluster, leaves it in order.
 #pragma once
 #include "catga/entities/entity.hpp"
+#include "catga/entities/event.hpp"
 #include "catga/entities/kind.hpp"
 #include "catga/entities/ref.hpp"
 #include "catga/entities/saga/handle.hpp"
@@ -14,6 +15,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace catga {
 
@@ -53,6 +55,17 @@ class Node {
     return *this;
   }
 
+  /// Declares that this node handles events of this type; all nodes that do so under one name share the work, as
+  /// `options.spread` says. The name is remembered for ever: under it the subscription goes on where it was, under
+  /// another one it begins anew, and may replay (`options.from`). `handler` takes (const Event&) or (const Event&, const
+  /// catga::EventInfo&); what it may return, and how often it runs, is said in entities/event.hpp. It runs on threads of
+  /// its own (events.handlers), several at a time. Before start(). Needs a NATS server with JetStream.
+  template <class Event, class Handler>
+  Node& subscribe(std::string name, Handler handler, SubscribeOptions options = {}) {
+    add_subscription(make_subscription<Event>(std::move(name), std::move(handler), options));
+    return *this;
+  }
+
   /// Connects and joins; returns when this node is UP and serves its shards (or 10 s later, if some wait for others).
   /// NATS and Redis that are absent are tried for start.patience, and said so in the log. Errors: unavailable (not
   /// reachable in time), malformed (another cluster's keys, another shard count, the name in use, a wrong clock, ...).
@@ -63,6 +76,18 @@ class Node {
   /// For main: start(), then until SIGTERM or SIGINT, then stop(). A second signal ends the process at once. Returns the
   /// exit code: 0 done, 69 NATS or Redis not reachable, 75 stopped before the drain was finished, 78 configuration wrong.
   int run();
+
+  /// Events that an ordered subscription could not handle, source by source. These four ask the nodes that read the
+  /// subscription, this one or others, and block, up to 10 s. Errors: unavailable (nobody reads a part of it now).
+  Result<std::vector<ParkedEvents>> parked(const std::string& subscription);
+  /// The first 100 of one source, the one that failed first.
+  Result<std::vector<DeadEvent>> show_parked(const std::string& subscription,
+                                             const EntityId& source);
+  /// Handles them in order, until one fails (failed, with the reason) or none is left: then the source's events flow
+  /// again. Returns how many were handled.
+  Result<std::uint64_t> retry_parked(const std::string& subscription, const EntityId& source);
+  /// Throws the first one away, for ever; the others stay parked until they are retried. Returns how many are left.
+  Result<std::uint64_t> discard_parked(const std::string& subscription, const EntityId& source);
 
   /// Names an entity. Valid as long as this node.
   template <class Entity>
@@ -96,6 +121,7 @@ class Node {
   friend struct NodeSeams;  // of tests
   void add_kind(Kind kind);
   void add_saga(std::shared_ptr<const SagaDefinition> saga);
+  void add_subscription(Subscription subscription);
   Messenger& messenger();
   struct Private;
   std::unique_ptr<Private> private_;

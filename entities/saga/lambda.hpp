@@ -3,6 +3,7 @@
 #include "catga/entities/codec.hpp"
 #include "catga/entities/handler.hpp"
 #include "catga/entities/saga/definition.hpp"
+#include "catga/entities/to.hpp"
 
 #include <cstddef>
 #include <functional>
@@ -13,27 +14,6 @@
 #include <utility>
 
 namespace catga {
-
-/// A message and where it goes: what step, each and undo return.
-template <class Entity, class Message>
-struct To {
-  std::string key;
-  Message message;
-};
-
-template <class Entity, class Message>
-auto to(std::string key, Message&& message) {
-  using Plain = std::remove_cvref_t<Message>;
-  if constexpr (detail::CheckedSend<Entity, Plain>::ok) {
-    static_assert(
-        !detail::is_query<Entity, Plain>,
-        "catga: a saga sends commands; this message is handled by a const handler, a query");
-  }
-  // Returned even if it may not be sent: one mistake is one error.
-  if constexpr (detail::CheckedMessage<Plain>::ok) {
-    return To<Entity, Plain>{std::move(key), std::forward<Message>(message)};
-  }
-}
 
 namespace detail {
 

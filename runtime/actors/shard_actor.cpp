@@ -60,6 +60,7 @@ ShardActor::~ShardActor() {
 
 void ShardActor::on_exit() {
   gate_->open = false;
+  tenants_leave();
   sagas_.drop();
   door_.close();
   for (const auto& [entity, active] : entities()) active.actor->post(End{});
@@ -355,6 +356,7 @@ void ShardActor::act(const Serve& action) {
   stopped_at_ = 0;
   mode_ = "takeover";
   came_from_ = {};
+  if (host_.tenants != nullptr) host_.tenants->serves(shard_.id, action.token);
   for (const auto& [entity, active] : entities()) {
     if (!active.leaving) active.actor->post(Resume{});
   }
@@ -366,6 +368,7 @@ void ShardActor::act(const Serve& action) {
 }
 
 void ShardActor::act(const Retoken& action) {
+  if (host_.tenants != nullptr && gate_->open) host_.tenants->serves(shard_.id, action.token);
   for (const auto& [entity, active] : entities()) active.actor->post(NewToken{action.token});
   sagas_.retoken(action.token);
   if (reading_more_) {  // what is under way was asked under the old token, and is refused
@@ -374,10 +377,18 @@ void ShardActor::act(const Retoken& action) {
   }
 }
 
-void ShardActor::act(const Pause&) { gate_->open = false; }
+void ShardActor::act(const Pause&) {
+  gate_->open = false;
+  tenants_leave();
+}
+
+void ShardActor::tenants_leave() {
+  if (host_.tenants != nullptr) host_.tenants->leaves(shard_.id);
+}
 
 void ShardActor::act(const Drain&) {
   draining_ = true;
+  tenants_leave();
   stopped_at_ = boot_ms();
   entities_before_ = entities().size();
   {
@@ -403,6 +414,7 @@ void ShardActor::act(const DropMemory& action) {
   gate_->open = false;
   door_.close();
   draining_ = false;
+  tenants_leave();
   if (action.cause != LossCause::released && !entities().empty()) {
     host_.log.write(
         Severity::warn, "handoff", "catga.shard.ownership.lost",

@@ -44,6 +44,7 @@ class ShardActor final : public caf::event_based_actor {
   void act(const Serve& action);
   void act(const Retoken& action);
   void act(const Pause& action);
+  void tenants_leave();
   void act(const Drain& action);
   void act(const DropMemory& action);
   void act(const Reroute& action);

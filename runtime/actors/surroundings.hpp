@@ -14,6 +14,7 @@
 #include "catga/runtime/saga_machine.hpp"
 #include "catga/runtime/standing.hpp"
 #include "catga/runtime/telemetry/log.hpp"
+#include "catga/runtime/tenants.hpp"
 #include "catga/sharding/ownership.hpp"
 #include "catga/sharding/rebalance.hpp"
 
@@ -114,6 +115,7 @@ struct Host {
   std::atomic<std::int64_t> queries_wait_ms{0}, commands_wait_ms{0};
   std::atomic<std::int64_t> store_refused_said_ms{
       0};  ///< boot_ms() when the log last said that Redis refused something
+  ShardTenants* tenants = nullptr;      ///< set before the first actor; null: there are none
   EventPublisher* publisher = nullptr;  ///< set before the first actor; null: events go nowhere
 
   SagaDefinitions sagas{};  ///< set before any shard is served

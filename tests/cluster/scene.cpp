@@ -80,7 +80,7 @@ NodeProcess& Scene::launch(const std::string& name, const Flags& flags,
   }
   nodes_.erase(name);
   nodes_[name] =
-      std::make_unique<NodeProcess>(beside_this_program("catga-test-node"), std::move(all),
+      std::make_unique<NodeProcess>(beside_this_program(program), std::move(all),
                                     servers.redis.folder() + '/' + name + ".log", environment);
   return *nodes_[name];
 }

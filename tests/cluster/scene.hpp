@@ -72,6 +72,7 @@ class Scene {
   ~Scene();
 
   Servers servers;
+  std::string program = "catga-test-node";  ///< of the nodes that are launched
 
   /// Settings of a node in this program: few shards, quick to settle, silent.
   Config config(const std::string& name) const;

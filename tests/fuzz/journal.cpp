@@ -2,6 +2,8 @@
 // bookkeeping of operation ids, owner tokens and member rows. The input is tried as each of them.
 #include <catga/persistence/stores.hpp>
 #include <catga/runtime/bookkeeping.hpp>
+#include <catga/runtime/dead_letter.hpp>
+#include <catga/runtime/event_place.hpp>
 #include <catga/runtime/outbox_entry.hpp>
 #include <catga/sharding/token.hpp>
 #include <catga/sharding/view.hpp>
@@ -34,6 +36,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view bytes = fuzz::text(data, size);
   if (const auto tell = parse_tell(bytes); good(tell))
     fuzz::require(bytes_of(*tell) == bytes, "a tell is written as it was read");
+  if (const auto event = parse_event(bytes); good(event))
+    fuzz::require(bytes_of(*event) == bytes, "an event is written as it was read");
+  if (const auto place = parse_event_place(bytes); good(place))
+    fuzz::require(bytes_of(*place) == bytes,
+                  "the place of a subscription is written as it was read");
+  if (const auto letter = parse_dead_letter(bytes); good(letter))
+    fuzz::require(bytes_of(*letter) == bytes, "a dead letter is written as it was read");
   if (const auto timer = parse_timer_message(bytes); good(timer))
     fuzz::require(bytes_of(*timer) == bytes, "a timer's message is written as it was read");
   if (const auto record = parse_record(bytes); good(record))
