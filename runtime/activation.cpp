@@ -933,7 +933,10 @@ void Activation::looked_up(Loaded answer) {
   // Somebody wrote since we loaded (a late commit of an earlier life): what was found may be newer than our state, and a
   // query after it would show less. With a commit under way the gate sees to it.
   if (!commit_ && answer.version != version_) return reload();
-  if (!commit_) notice_expired(answer.stored);
+  // Of the commit under way nobody knows whether its ids are stored yet; all others must be.
+  const std::size_t under_way = commit_ ? under_way_.operations.size() : 0;
+  if (!commit_ || answer.stored + under_way < generations_.newer_count)
+    notice_expired(answer.stored);
   looked_up_ = std::exchange(looking_up_, std::nullopt);
   for (auto& [id, record] : answer.found) {
     remember(id, std::move(record));

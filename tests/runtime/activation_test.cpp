@@ -388,6 +388,26 @@ TEST_CASE("A look-up that fails is made again, and at the deadline its command i
   CHECK(scene.told(next) == "1");
 }
 
+TEST_CASE("What the store dropped before its time is expired, also behind a commit under way") {
+  Scene scene;
+  scene.limits.ids_in_memory = 1;
+  scene.warm();
+  const How first{.operation = scene.new_id(), .time = scene.cluster()};
+  scene.ask(Deposit{1}, first);
+  scene.settle();
+  scene.advance(10);
+  scene.ask(Deposit{1});
+  scene.settle();  // the first is not in memory any more
+  scene.store_leap = 2 * scene.limits.retention + 60'000;
+  scene.advance(10);
+  scene.ask(Deposit{1});  // its commit is under way
+  const auto again = scene.ask(Deposit{1}, first);
+  scene.run_load();
+  scene.settle();
+  CHECK(scene.told(again) == "expired");
+  CHECK(scene.told(scene.ask(Get{})) == "3");
+}
+
 // ---- generations ------------------------------------------------------------------------------
 
 TEST_CASE("Generations of ids rotate by size, and what was dropped is expired") {
@@ -862,9 +882,9 @@ TEST_CASE("A turn beyond its bounds fails and is undone") {
   scene.ask(Deposit{5});
   scene.settle();
   const std::size_t commits = scene.commits.size();
-  for (const Act& act : {Act{"fill", 101, ""}, Act{"reply", 101, ""}, Act{"tell", 4, ""},
-                         Act{"tell much", 1001, ""}, Act{"publish", 4, ""},
-                         Act{"publish much", 501, ""}}) {
+  for (const Act& act :
+       {Act{"fill", 101, ""}, Act{"reply", 101, ""}, Act{"tell", 4, ""}, Act{"tell much", 1001, ""},
+        Act{"publish", 4, ""}, Act{"publish much", 501, ""}}) {
     CHECK_MESSAGE(scene.told(scene.ask(act)) == "failed", act.what);
   }
   CHECK(scene.commits.size() == commits);

@@ -305,7 +305,8 @@ class Scene final : public ActivationHost {
   const EntityId entity{"account", "alice"};
   ActivationLimits limits;
   Kind kind = kind_of<Account>();
-  MemoryStores stores{[this] { return cluster(); }};
+  MemoryStores stores{[this] { return cluster() + store_leap; }};
+  std::int64_t store_leap = 0;  ///< its clock is ahead of ours, and we have not heard of it
   std::int64_t now = 1'000'000;
   bool session = true;
   OwnerToken token;
