@@ -6,7 +6,9 @@
 // while a measured wait tells of those who came long ago.
 //
 // The pace is what the queue can do, not what it was given: a look at which everything taken had waited before tells it,
-// any other only that it can do at least so much. A look that comes late (the process was frozen) tells nothing.
+// any other only that it can do at least so much. A look that comes late (the process was frozen) tells nothing. So a burst
+// after a quiet time, when nobody knows yet how fast the queue is, is no reason to refuse: only a queue that has not been
+// through with what waited for some looks in a row is.
 //
 // Queries wait for workers, commands for workers and for Redis. A Redis that takes nothing at all is lost, not slow, and
 // workers that take nothing are held by handlers: both have their own answers and are no reason to refuse.
@@ -37,8 +39,9 @@ class Admission {
  private:
   struct Pace {
     Backlog last;
-    double per_ms = 0;          // of late
-    std::int64_t moved_at = 0;  // when one was taken, or none waited
+    double per_ms = 0;            // of late
+    std::int64_t moved_at = 0;    // when one was taken, or none waited
+    std::int64_t through_at = 0;  // when all that had waited at the look before was taken
   };
   double wait_for(std::int64_t now_ms, Pace& pace, const Backlog& now) const;
 
