@@ -2,7 +2,8 @@
 //
 // Shards that move say a few words at a time, and many move at once: their worker has the next one's job at hand. To wake
 // the sender for each word costs a switch of threads, a packet, and the same again at the receiver. So a worker remembers
-// whom to wake, and does it when it runs out of jobs, before it runs code of users, and after a few jobs in any case.
+// whom to wake, and does it when it runs out of jobs, before it runs code of users, and after a few jobs in any case. (A thread
+// of NATS that handles a batch gathers in another way: Lanes::Gathering, which knows where its batch ends.)
 #pragma once
 #include <condition_variable>
 #include <utility>

@@ -8,6 +8,9 @@
 // Order: what one thread sends to one entity arrives in that order, for the door stays shut until the shard's actor has
 // handled everything that was sent to it.
 //
+// Under the lock nothing runs but the look-up and the push: no handler, no answer, no refusal. Those may lead back to this
+// door, or to the router's locks, on the same thread.
+//
 // Only the shard's actor changes which entities there are, and only under the lock; it may look without.
 #pragma once
 #include "catga/runtime/envelope.hpp"
