@@ -173,15 +173,19 @@ std::optional<Error> Activation::refuse(const Envelope& envelope) {
   }
   const std::int64_t ahead = envelope.operation_ms - host_.cluster_ms();
   if (ahead > limits_.ahead_max) {
-    return Error{Code::malformed, "the operation's time is " + std::to_string(ahead) +
-                                      " ms ahead of the cluster's: the caller's clock is wrong"};
+    return Error{Code::unavailable,
+                 "the operation's time is " + std::to_string(ahead) +
+                     " ms ahead of the cluster's: the clock of its caller, or of this node, is "
+                     "wrong"};
   }
   return std::nullopt;
 }
 
 void Activation::process(Envelope&& envelope) {
-  if (std::optional<Error> error = refuse(envelope))
+  if (std::optional<Error> error = refuse(envelope)) {
+    if (envelope.kind == MessageClass::timer) return host_.timer_failed(envelope, *error);
     return host_.answer(envelope, std::move(*error));
+  }
   if (envelope.saga && saga_done(envelope)) return;
   const std::size_t message = kind_.index_of(envelope.message);
   if (message >= kind_.messages.size()) {

@@ -198,7 +198,7 @@ TEST_CASE(
     "A command is refused when its clock is ahead, its time is over or nobody knows its name") {
   Scene scene;
   scene.warm();
-  CHECK(scene.told(scene.ask(Deposit{1}, {.time = scene.cluster() + 2001})) == "malformed");
+  CHECK(scene.told(scene.ask(Deposit{1}, {.time = scene.cluster() + 2001})) == "unavailable");
   CHECK(scene.told(scene.ask(Deposit{1}, {.deadline = 0})) == "timeout");
   CHECK(scene.told(scene.ask(Get{}, {.deadline = 0})) == "timeout");
   Envelope strange;
@@ -214,6 +214,20 @@ TEST_CASE(
   scene.ask(Deposit{1}, {.time = scene.cluster() + 2000});
   scene.settle();
   CHECK(scene.told(scene.ask(Get{})) == "1");
+}
+
+TEST_CASE("A clock that was behind costs a command a repeat, and a timer another shot") {
+  Scene scene;
+  scene.warm();
+  scene.fire("early", {"", 0, ""}, scene.cluster() + 3000);
+  REQUIRE(scene.failed_timers.size() == 1);
+  CHECK(scene.failed_timers[0].second == Code::unavailable);  // fired again by the shard
+  const How ahead{.operation = scene.new_id(), .time = scene.cluster() + 3000};
+  CHECK(scene.told(scene.ask(Deposit{1}, ahead)) == "unavailable");
+  scene.advance(1000);
+  const auto again = scene.ask(Deposit{1}, ahead);
+  scene.settle();
+  CHECK(scene.told(again) == "1");
 }
 
 // ---- remembering ------------------------------------------------------------------------------

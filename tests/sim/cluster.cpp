@@ -226,8 +226,6 @@ class Run {
     rules.messages_repeat = plan_.bus.duplicate > 0;
     rules.reads_linearizable = rules.failovers_noticed = rules.timers_once = options_.strict;
     // A machine that is 10 % fast and long without Redis is as wrong as one whose Redis jumped.
-    rules.clocks_stand_still =
-        std::find(plan_.faults.begin(), plan_.faults.end(), Fault::freeze) != plan_.faults.end();
     rules.redis_time_jumps = plan_.drifting || std::find(plan_.faults.begin(), plan_.faults.end(),
                                                          Fault::redis_clock) != plan_.faults.end();
     return rules;

@@ -315,9 +315,7 @@ void Oracle::answered(const Question& question, const Result<Page>& answer) {
   const std::int64_t change = question.change;
   if (!answer) {
     const Code code = answer.error().code;
-    const bool time_is_wrong =
-        code == Code::malformed && (rules_.redis_time_jumps || rules_.clocks_stand_still);
-    if (code == Code::not_found || (code == Code::malformed && !time_is_wrong))
+    if (code == Code::not_found || code == Code::malformed)
       return fail(what + " was answered " + std::string(name_of(code)) + ": " +
                   answer.error().text);
     if (rules_.calm && code != Code::rejected && code != Code::overloaded && code != Code::failed)

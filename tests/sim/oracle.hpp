@@ -77,9 +77,8 @@ class Oracle {
     bool failovers_noticed = true;  ///< tells and timers that came back are sent again
     bool calm = false;              ///< nothing goes wrong: then nobody hears that it does
     bool redis_time_jumps = false;
-    bool clocks_stand_still = false;  ///< a freeze that the frozen clock does not see
-    bool messages_repeat = false;     ///< then a refusal may be heard twice, and counts for two
-    Moment session = 5 * second;      ///< how long a session lasts
+    bool messages_repeat = false;  ///< then a refusal may be heard twice, and counts for two
+    Moment session = 5 * second;   ///< how long a session lasts
     std::int64_t retention_ms = 3'600'000;  ///< older operations are refused: nobody remembers them
   };
   Oracle(World& world, Rules rules);
