@@ -146,6 +146,7 @@ struct Node::Private {
   Status start_embedded() {
     stores = wrap_stores(std::make_unique<MemoryStores>(wall_ms));
     standing.cluster_offset_ms = wall_ms() - boot_ms();
+    standing.live_as(process);
     standing.session_deadline_ms = std::numeric_limits<std::int64_t>::max();
     standing.reading_until_ms = std::numeric_limits<std::int64_t>::max();
     standing.view_version = 1;

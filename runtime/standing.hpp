@@ -1,5 +1,7 @@
 // What this node may do right now: its session, cluster time, view version. Read on hot paths without a lock.
 #pragma once
+#include "catga/sharding/ids.hpp"
+
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -22,6 +24,8 @@ class PretendedTime {
   std::function<std::int64_t()> now_;
 };
 
+/// The times are of one life of the node, its present one. Who acts for an earlier life (and has not heard yet that it
+/// ended) has no right left, whatever the present one may.
 struct NodeStanding {
   std::atomic<std::int64_t> session_deadline_ms{
       0};  ///< boot_ms() before which handlers may run; 0: no session
@@ -29,17 +33,27 @@ struct NodeStanding {
       0};  ///< boot_ms() before which memory is as good as the store (the reading right)
   std::atomic<std::int64_t> cluster_offset_ms{0};  ///< cluster time = boot_ms() + this
   std::atomic<std::uint64_t> view_version{0};
+  /// Incarnation::low of the present life. Set before its times are.
+  std::atomic<std::uint64_t> life{0};
+  void live_as(Incarnation self) { life.store(self.low, std::memory_order_relaxed); }
   std::int64_t cluster_now() const {
     return boot_ms() + cluster_offset_ms.load(std::memory_order_relaxed);
   }
   bool session_ok() const {
-    return boot_ms() < session_deadline_ms.load(std::memory_order_relaxed);
+    return boot_ms() < session_deadline_ms.load(std::memory_order_acquire);
+  }
+  /// The same for who acts for that life of the node.
+  bool session_ok(std::uint64_t of_life) const {
+    return session_ok() && life.load(std::memory_order_relaxed) == of_life;
   }
   /// A query may be answered from memory now: nobody can have taken this node's place.
   bool may_read() const {
     const std::int64_t now = boot_ms();
     return now < reading_until_ms.load(std::memory_order_acquire) &&
-           now < session_deadline_ms.load(std::memory_order_relaxed);
+           now < session_deadline_ms.load(std::memory_order_acquire);
+  }
+  bool may_read(std::uint64_t of_life) const {
+    return may_read() && life.load(std::memory_order_relaxed) == of_life;
   }
 };
 

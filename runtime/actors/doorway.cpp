@@ -42,7 +42,7 @@ void Doorway::deliver(std::vector<Envelope> envelopes, ViewVersion seen) {
 /// What needs a second thought goes to the actor: a query while this node may have been evicted without knowing, a
 /// message to an entity that is full, leaving or not in memory, an id of a client's that has no time yet.
 bool Doorway::passes(Envelope& envelope) {
-  if (!open_ || on_way_ != 0 || !standing_.may_read()) return false;
+  if (!open_ || on_way_ != 0 || !standing_.may_read(life_)) return false;
   if (primary_changes_now_.load(std::memory_order_acquire) != primary_changes_) return false;
   if (envelope.operation && envelope.operation_ms == 0) return false;
   const auto at = entities_.find(envelope.entity);
@@ -71,10 +71,11 @@ void Doorway::handled() {
   on_way_ -= 1;
 }
 
-void Doorway::open(std::uint64_t primary_changes) {
+void Doorway::open(std::uint64_t primary_changes, std::uint64_t life) {
   const std::lock_guard guard(lock_);
   open_ = true;
   primary_changes_ = primary_changes;
+  life_ = life;
 }
 
 void Doorway::close() {

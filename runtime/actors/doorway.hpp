@@ -62,8 +62,9 @@ class Doorway {
   // ---- the shard's actor ----
   /// One sending of deliver() has been handled.
   void handled();
-  /// Messages may pass until close(), or until Redis' primary has changed more often than so.
-  void open(std::uint64_t primary_changes);
+  /// Messages may pass until close(), until Redis' primary has changed more often than so, or until another life of the
+  /// node has begun (NodeStanding::life).
+  void open(std::uint64_t primary_changes, std::uint64_t life);
   void close();
   const Entities& entities() const { return entities_; }
   std::unique_lock<std::mutex> lock() { return std::unique_lock(lock_); }
@@ -79,8 +80,8 @@ class Doorway {
   const std::uint32_t mailbox_;
   mutable std::mutex lock_;
   bool open_ = false;
-  std::uint64_t primary_changes_ = 0;
-  std::uint32_t on_way_ = 0;  // sent to the shard's actor and not handled by it
+  std::uint64_t primary_changes_ = 0, life_ = 0;  // as of open()
+  std::uint32_t on_way_ = 0;                      // sent to the shard's actor and not handled by it
   Entities entities_;
   caf::actor actor_;
 };

@@ -184,8 +184,11 @@ std::uint32_t EntityActor::random() {
 }
 
 bool EntityActor::may_run() {
+  const NodeStanding& standing = host_.standing;
   return gate_->open.load(std::memory_order_acquire) &&
-         now_ < host_.standing.session_deadline_ms.load(std::memory_order_relaxed);
+         now_ < standing.session_deadline_ms.load(std::memory_order_acquire) &&
+         standing.life.load(std::memory_order_relaxed) ==
+             gate_->life.load(std::memory_order_relaxed);
 }
 
 /// A full disk, full memory: what Redis says is for the operator. One line a second from the whole node.

@@ -127,7 +127,8 @@ caf::behavior SagaActor::make_behavior() {
 // ---- what happens ------------------------------------------------------------------------------------------------
 
 bool SagaActor::may_act() const {
-  return gate_->open.load(std::memory_order_acquire) && host_.standing.session_ok();
+  return gate_->open.load(std::memory_order_acquire) &&
+         host_.standing.session_ok(gate_->life.load(std::memory_order_relaxed));
 }
 
 SagaMoment SagaActor::moment() {

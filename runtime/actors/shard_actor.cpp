@@ -183,7 +183,8 @@ caf::behavior ShardActor::make_behavior() {
 Surroundings ShardActor::around() const {
   Surroundings around;
   around.self = situation_->self;
-  around.session_ok = host_.standing.session_ok() && static_cast<bool>(situation_->self);
+  around.session_ok =
+      host_.standing.session_ok(situation_->self.low) && static_cast<bool>(situation_->self);
   around.may_own = situation_->up && around.session_ok;
   around.leaving = situation_->leaving;
   around.view = situation_->standing ? situation_->standing->view.get() : nullptr;
@@ -252,7 +253,7 @@ void ShardActor::open_door() {
       shard_.state == ShardState::owned && !shard_.hydrating && gate_->open && !draining_;
   const bool nothing_waits = held_.empty() && returned_.empty() && looking_.empty() &&
                              looking_next_.empty() && proving_.empty() && proving_next_.empty();
-  if (serves && nothing_waits) door_.open(primary_changes_);
+  if (serves && nothing_waits) door_.open(primary_changes_, gate_->life);
 }
 
 void ShardActor::count_state() {
@@ -332,6 +333,7 @@ void ShardActor::act(const Hydrate& action) {
 
 void ShardActor::act(const Serve& action) {
   draining_ = false;
+  gate_->life = action.token.incarnation.low;
   gate_->open = true;
   const std::int64_t now = boot_ms();
   if (action.fresh) {
@@ -504,7 +506,8 @@ void ShardActor::dispatch(Envelope envelope, bool fresh, std::int64_t since_ms, 
     return;  // its next owner reads it from the store
   switch (where.verdict) {
     case Verdict::run:
-      if (!host_.standing.may_read() && reads_only(envelope)) return prove(std::move(envelope));
+      if (!host_.standing.may_read(situation_->self.low) && reads_only(envelope))
+        return prove(std::move(envelope));
       return run(std::move(envelope));
     case Verdict::hold:
       if (draining_ && ends_a_knot(envelope) && entities().contains(envelope.entity)) {
@@ -567,7 +570,7 @@ void ShardActor::proof_read(const Result<OwnerRecord>& record) {
     if (!record.ok()) {
       refuse(envelope, Code::unavailable,
              "the owner of the shard could not be confirmed: " + record.error().text);
-    } else if (ours && shard_.state == ShardState::owned && host_.standing.session_ok()) {
+    } else if (ours && shard_.state == ShardState::owned && around().session_ok) {
       run(std::move(envelope));
     } else {
       dispatch(std::move(envelope), false);
@@ -1243,7 +1246,7 @@ void ShardActor::tick() {
   const std::int64_t now = boot_ms();
   if (now >= next_wake(shard_, around())) apply(Woken{});
   if (shard_.state == ShardState::owned && gate_->open && !held_.empty() &&
-      host_.standing.session_ok()) {
+      host_.standing.session_ok(gate_->life)) {
     redispatch(false);  // the session lapsed for a moment, and nobody saw it
   }
   if (!held_.empty() || !looking_.empty() || !looking_next_.empty()) refuse_stale();

@@ -137,6 +137,7 @@ struct Host {
 /// What a shard shares with its entities without messages: whether turns may start, and the relay.
 struct ShardGate {
   std::atomic<bool> open{false};
+  std::atomic<std::uint64_t> life{0};  ///< NodeStanding::life in which it was opened
   std::mutex relay_lock;
   Relay relay;
   std::mutex sources_lock;

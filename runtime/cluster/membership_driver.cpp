@@ -520,8 +520,9 @@ void MembershipDriver::Private::carry_out(const Note& note) {
 }
 
 void MembershipDriver::Private::carry_out(const Session& session) {
+  standing.live_as(session.self);
   standing.session_deadline_ms.store(session.in_force ? session.deadline : 0,
-                                     std::memory_order_relaxed);
+                                     std::memory_order_release);
   const std::pair<bool, Incarnation> news{session.in_force, session.self};
   if (session_told == news) return;
   session_told = news;

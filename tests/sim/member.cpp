@@ -230,6 +230,7 @@ void Member::carry_out(const Session& session) {
   std::int64_t deadline = session.in_force ? session.deadline : 0;
   if (planted_ == Break::deadline_ignored && session.in_force)
     deadline = std::numeric_limits<std::int64_t>::max();
+  standing_.live_as(session.self);
   standing_.session_deadline_ms.store(deadline);
   const std::pair<bool, Incarnation> news{session.in_force, session.self};
   if (session_told_ == news) return;
