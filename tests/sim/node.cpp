@@ -163,9 +163,8 @@ void Node::build() {
   p.host->node = p.system->spawn<actors::NodeActor>(std::ref(*p.host));
   p.actor =
       dynamic_cast<const actors::NodeActor*>(caf::actor_cast<caf::abstract_actor*>(p.host->node));
-  p.router->host([&p](ShardId shard, Envelope&& envelope) {
-    p.host->deliver(shard, std::move(envelope));
-  });
+  p.router->host(
+      [&p](ShardId shard, Envelope&& envelope) { p.host->deliver(shard, std::move(envelope)); });
 
   p.inbox.router = p.router.get();
   p.inbox.on_batch = [&p](Incarnation sender, ViewVersion version) {
@@ -331,7 +330,7 @@ bool Node::session_ok() const {
 }
 
 std::string Node::why_not_run(ShardId shard) const {
-  if (process_->stores->open_exchanges.contains(shard))
+  if (process_->stores->exchanges[shard].open())
     return "a compare-and-set of its owner record is open (I12)";
   if (!process_->stores->ever_named.contains(shard) && process_->host->incoming == 0 &&
       process_->host->held == 0)

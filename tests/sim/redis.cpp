@@ -421,12 +421,12 @@ struct SimStores::Owners final : OwnerStore {
 
   void exchange(const Exchange& given, Then<Exchanged> then) override {
     const ShardId shard = given.shard;
-    all.open_exchanges.insert(shard);
+    all.exchanges[shard].asked(given.nonce);
     pipe.submit([&] {
       auto request = request_of<Exchanged>(
-          [this, shard, then = std::move(then)](Result<Exchanged> result) {
+          [this, shard, nonce = given.nonce, then = std::move(then)](Result<Exchanged> result) {
             if (result) {
-              all.open_exchanges.erase(shard);
+              all.exchanges[shard].answered(nonce);
               if (all.lives.contains(result->record.owner())) all.ever_named.insert(shard);
             }
             then(std::move(result));

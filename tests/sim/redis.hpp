@@ -194,8 +194,18 @@ class SimStores final : public Stores {
 
   void watch_primary(const std::function<void(const std::string& run_id)>& on_primary);
 
-  /// Shards with a compare-and-set that has no definite answer yet.
-  std::set<ShardId> open_exchanges;
+  /// A shard's compare-and-set. Copies of one request share its nonce, and the first definite answer
+  /// is that of all: what a later copy finds in the record is not what it expects.
+  class ExchangeOfShard {
+   public:
+    void asked(const std::string& nonce) { asked_ = nonce; }
+    void answered(const std::string& nonce) { answered_ = nonce; }
+    bool open() const { return asked_ != answered_; }
+
+   private:
+    std::string asked_, answered_;
+  };
+  std::map<ShardId, ExchangeOfShard> exchanges;
   /// All incarnations this process had: its transfers are its own.
   std::set<Incarnation> lives;
   /// Shards this process was ever named the owner of, as far as it heard.
