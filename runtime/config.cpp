@@ -413,6 +413,8 @@ void add_entity_settings(std::vector<Setting>& table) {
             512ull << 20, "and so many bytes of replies"));
   add(time("idempotency.retention", CATGA_AT(idempotency.retention), ms(60'000), 365 * day,
            "how long an operation id is remembered"));
+  add(count("saga.max_active", CATGA_AT(saga.max_active), 1, 10'000'000,
+            "sagas in memory, per node; beyond, new ones are overloaded"));
   add(count("saga.compensation_attempts", CATGA_AT(saga.compensation_attempts), 1, 1'000'000,
             "of an undo; beyond, the saga is parked"));
   add(time("saga.compensation_window", CATGA_AT(saga.compensation_window), ms(1000), 30 * day,

@@ -76,6 +76,7 @@ struct Config {
     ms retention{7ull * 24 * 3600 * 1000};
   } idempotency;
   struct SagaSettings {
+    std::uint32_t max_active = 100000;  ///< in memory, per node; beyond, starts are overloaded
     std::uint32_t compensation_attempts = 10;  ///< of an undo; beyond, the saga is parked
     ms compensation_window{15 * 60 * 1000};    ///< or when they took so long
     ms keep_finished{24 * 3600 * 1000};        ///< the journal after the end, for `catga saga show`

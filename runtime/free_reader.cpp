@@ -177,7 +177,9 @@ void FreeReader::handled(std::uint64_t sequence, const Handled& outcome) {
     world_.log.write(
         Severity::error, "events", "",
         "subscription " + subscription_.name + ": an event is given up after " +
-            std::to_string(one.times) + " attempts: " + outcome.why,
+            std::to_string(one.times) + " attempts: " + outcome.why +
+            ". It stays in the stream until that forgets it: to handle it after all, subscribe "
+            "under a new name from its sequence, or read it there",
         {{"sequence", static_cast<std::int64_t>(sequence)}, {"event", subscription_.event}});
     (void)world_.nats.publish(one.reply, "", "+TERM");
   } else {

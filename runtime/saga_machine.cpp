@@ -2,8 +2,10 @@
 
 #include "catga/entities/codec.hpp"
 #include "catga/entities/saga/ending.hpp"
+#include "catga/entities/saga/step_answer.hpp"
 #include "catga/entities/saga/versions.hpp"
 #include "catga/runtime/outbox_entry.hpp"
+#include "catga/runtime/saga_events.hpp"
 #include "catga/sharding/hash.hpp"
 
 #include <algorithm>
@@ -21,6 +23,8 @@ constexpr std::int64_t back_off_first = 100, back_off_most = 10'000;
 constexpr std::int64_t answer_before_deadline =
     100;  // who waits for the end hears in time that it has not come
 constexpr std::int64_t timer_again = 1000;
+constexpr std::int64_t forget_again = 60'000;    // and later and later
+constexpr std::uint32_t load_failures_many = 3;  // then the header is asked for alone
 constexpr std::string_view forget_timer = "forget", retry_timer = "retry", step_timer = "step.";
 constexpr std::string_view crash_loop = "crash_loop";
 constexpr std::string_view child_says = "child";  // `by` of the signal that a child's end is
@@ -28,7 +32,7 @@ constexpr std::uint64_t child_end_domain = 48;
 
 namespace header {
 constexpr std::string_view why = "why", version = "dv", fingerprint = "fp", created = "c",
-                           parent = "pa";
+                           parent = "pa", events = "n";
 }
 
 void set_field(SagaFields& fields, std::string_view name, std::string value) {
@@ -304,6 +308,7 @@ void SagaMachine::load(SagaActions& actions, bool after_crash) {
   load.token = seat_.token;
   load.saga = seat_.saga;
   load.after_crash = after_crash;
+  load.journal = !header_load_;
   actions.push_back(saga_action::Load{std::move(load)});
 }
 
@@ -311,11 +316,25 @@ SagaActions SagaMachine::loaded(Result<SagaLoaded> answer, const SagaMoment& mom
   SagaActions actions;
   if (!load_open_ || phase_ != Phase::loading) return actions;
   load_open_ = false;
+  const bool header_only = std::exchange(header_load_, false);
   if (!answer) {
+    if (!header_only) {
+      load_error_ = answer.error().text;
+      load_failures_ += 1;
+    }
+    if (!header_only && load_failures_ >= load_failures_many && !draining_) {
+      header_load_ = true;
+      load(actions, false);
+      return actions;
+    }
     again_ms_ = back_off(moment);
     plan_wake(moment);
     return actions;
   }
+  if (header_only && answer->outcome == SagaLoaded::Outcome::ok) {
+    return serve_from_header(std::move(*answer), moment);
+  }
+  load_failures_ = 0;
   wait_ms_ = 0;
   switch (answer->outcome) {
     case SagaLoaded::Outcome::fenced:
@@ -331,6 +350,86 @@ SagaActions SagaMachine::loaded(Result<SagaLoaded> answer, const SagaMoment& mom
       break;
   }
   return go_on(moment);
+}
+
+/// The journal cannot be loaded, the header can: what needs no more than that is answered, and it may be aborted.
+SagaActions SagaMachine::serve_from_header(SagaLoaded answer, const SagaMoment& moment) {
+  SagaActions actions;
+  header_ = std::move(answer.fields);
+  length_ = answer.length;
+  const std::optional<SagaStatus> status = status_in(header_);
+  if (status && has_ended(*status)) {  // nobody needs its journal any more
+    load_failures_ = 0;
+    phase_ = Phase::ready;
+    told_ = standing();
+    return go_on(moment);
+  }
+  std::vector<Envelope> others;
+  for (Envelope& envelope : std::exchange(requests_, {})) {
+    const Result<LookAtSaga> look_at = decode<LookAtSaga>(envelope.payload);
+    if (envelope.message == saga_call::look && look_at && !look_at->wait) {
+      SagaLook seen = look(*look_at);
+      seen.text = "its journal cannot be loaded: " + load_error_;
+      actions.push_back(Answer{std::move(envelope), encode(seen)});
+      continue;
+    }
+    const bool aborts = !write_ && envelope.message == saga_call::operate &&
+                        abort_unread(envelope, actions, moment);
+    if (!aborts) others.push_back(std::move(envelope));
+  }
+  requests_ = std::move(others);
+  if (!write_) again_ms_ = back_off(moment);
+  plan_wake(moment);
+  return actions;
+}
+
+/// Whether the request was an abort: it is on its way, or answered.
+bool SagaMachine::abort_unread(Envelope& envelope, SagaActions& actions, const SagaMoment& moment) {
+  const Result<OperateSaga> asked = decode<OperateSaga>(envelope.payload);
+  if (!asked || asked->verb != name_of(OperatorVerb::abort)) return false;
+  if (asked->reason.empty() || asked->by.empty()) {
+    actions.push_back(
+        Answer{std::move(envelope),
+               Error{Code::malformed, "a verb of an operator needs a reason and who gives it"}});
+    return true;
+  }
+  write_ = std::make_unique<SagaCommit>();
+  write_->shard = seat_.shard;
+  write_->token = seat_.token;
+  write_->saga = seat_.saga;  // and no expected length: whatever the journal holds
+  write_->entries = {encode_entry(abort_entry(asked->reason, asked->by, moment.now_ms))};
+  write_->fields = {{std::string(saga_field::status), std::string(name_of(SagaStatus::aborted))},
+                    {std::string(header::why), ""}};
+  write_->place = SagaPlace::ended;
+  write_->now_ms = moment.now_ms;
+  write_->journal_ttl = limits_.keep_finished;
+  write_->header_ttl = limits_.decisions.retention;
+  const ChildEnd end{std::string(name_of(SagaStatus::aborted)), "", asked->reason};
+  if (std::optional<std::string> tell = tell_parent(end, moment)) {
+    write_->outbox.push_back(std::move(*tell));
+  }
+  actions.push_back(Write{*write_});
+  held_.push_back({std::move(envelope), encode(Done{})});
+  return true;
+}
+
+/// An abort is written; what the journal holds nobody will know.
+void SagaMachine::written_unread(const SagaCommit& commit, SagaActions& actions) {
+  for (const auto& [name, value] : commit.fields) set_field(header_, name, value);
+  set_field(header_, saga_field::updated, std::to_string(commit.now_ms));
+  phase_ = Phase::ready;
+  load_failures_ = 0;
+  told_ = standing();
+  settled_ = true;
+  SagaNews news;
+  news.what = SagaNews::What::ended;
+  news.standing = *standing();
+  news.text = "aborted without its journal, which could not be loaded: " + load_error_;
+  news.failed = true;
+  actions.push_back(Tell{std::move(news)});
+  for (Held& held : std::exchange(held_, {})) {
+    actions.push_back(Answer{std::move(held.envelope), std::move(held.answer)});
+  }
 }
 
 void SagaMachine::stand_in(const std::vector<JournalEntry>& journal) {
@@ -411,6 +510,8 @@ void SagaMachine::open_journal(SagaLoaded answer, const SagaMoment& moment) {
 void SagaMachine::write(std::vector<JournalEntry> entries, SagaActions& actions,
                         const SagaMoment& moment) {
   assert(!entries.empty() && !write_);
+  Result<std::vector<std::string>> events = events_of(entries);
+  if (!events) return park_instead(events.error().text, actions, moment);
   const SagaStanding now = *standing();
   write_ = std::make_unique<SagaCommit>();
   SagaCommit& commit = *write_;
@@ -448,15 +549,50 @@ void SagaMachine::write(std::vector<JournalEntry> entries, SagaActions& actions,
   if (has_ended(now.status)) {
     commit.journal_ttl = limits_.keep_finished;
     commit.header_ttl = limits_.decisions.retention;
-    if (std::optional<std::string> end = end_for_parent(moment)) {
+    if (std::optional<std::string> end = tell_parent(child_end(*progress_), moment)) {
       commit.outbox.push_back(std::move(*end));
     }
+  }
+  if (!events->empty()) {
+    set_field(commit.fields, header::events,
+              std::to_string(number_in(header_, header::events) + events->size()));
+    std::ranges::move(*events, std::back_inserter(commit.outbox));
   }
   actions.push_back(Write{commit});
 }
 
+Result<std::vector<std::string>> SagaMachine::events_of(
+    const std::vector<JournalEntry>& entries) const {
+  if (standing_in_) return std::vector<std::string>{};
+  return published_by(*progress_, entries, seat_.token.epoch, number_in(header_, header::events));
+}
+
+/// What would be published cannot be made: back to what the store has, and park there. Those who asked wait for the
+/// next decision.
+void SagaMachine::park_instead(const std::string& why, SagaActions& actions,
+                               const SagaMoment& moment) {
+  const std::vector<JournalEntry>& all = progress_->journal();
+  assert(length_ <= all.size());
+  const std::vector<JournalEntry> stored(all.begin(),
+                                         all.begin() + static_cast<std::ptrdiff_t>(length_));
+  progress_.emplace(*definition_, seat_.saga.key, stored);
+  hold_no_more();
+  JournalEntry park = park_entry(ParkCause::poison, "", {.text = why}, moment.now_ms);
+  progress_->apply(park);
+  write({std::move(park)}, actions, moment);
+}
+
+/// What was about to be answered has not happened: it is asked again.
+void SagaMachine::hold_no_more() {
+  std::vector<Envelope> again;
+  for (Held& held : std::exchange(held_, {})) again.push_back(std::move(held.envelope));
+  requests_.insert(requests_.begin(), std::make_move_iterator(again.begin()),
+                   std::make_move_iterator(again.end()));
+}
+
 /// What the parent hears, as a tell that leaves with the commit of the end.
-std::optional<std::string> SagaMachine::end_for_parent(const SagaMoment& moment) const {
+std::optional<std::string> SagaMachine::tell_parent(const ChildEnd& end,
+                                                    const SagaMoment& moment) const {
   const std::string_view bytes = find_field(header_, header::parent);
   if (bytes.empty()) return std::nullopt;
   const Result<SagaParent> parent = decode<SagaParent>(bytes);
@@ -464,7 +600,7 @@ std::optional<std::string> SagaMachine::end_for_parent(const SagaMoment& moment)
   SignalSaga said;
   said.name = parent->step;
   said.id = seat_.saga.key;
-  said.payload = encode(child_end(*progress_));
+  said.payload = encode(end);
   said.by = child_says;
   PendingTell tell;
   tell.source = seat_.saga;
@@ -500,10 +636,7 @@ SagaActions SagaMachine::committed(Result<SagaCommitted> answer, const SagaMomen
     case SagaCommitted::Outcome::none: {
       // Nothing of it is written, and memory is no longer what the store has.
       write_.reset();
-      std::vector<Envelope> again;
-      for (Held& held : std::exchange(held_, {})) again.push_back(std::move(held.envelope));
-      requests_.insert(requests_.begin(), std::make_move_iterator(again.begin()),
-                       std::make_move_iterator(again.end()));
+      hold_no_more();
       progress_.reset();
       phase_ = Phase::fresh;
       if (!draining_) load(actions, false);
@@ -521,13 +654,14 @@ void SagaMachine::written(const SagaCommitted& answer, SagaActions& actions,
   length_ += commit->entries.size();
   for (const auto& [name, value] : commit->fields) set_field(header_, name, value);
   set_field(header_, saga_field::updated, std::to_string(commit->now_ms));
-  timers_ = timers_next_;
+  if (progress_) timers_ = timers_next_;
   Timers timers;
   for (const SagaTimerWrite& timer : commit->timers) {
     timers.timers.push_back(TimerWrite{timer.member, timer.due_ms, ""});
   }
   if (!timers.timers.empty()) actions.push_back(std::move(timers));
   if (!commit->outbox.empty()) actions.push_back(Outbox{commit->outbox, answer.outbox});
+  if (!progress_) return written_unread(*commit, actions);
   tell_what_changed(actions);
   for (Held& held : std::exchange(held_, {})) {
     actions.push_back(Answer{std::move(held.envelope), std::move(held.answer)});
@@ -712,6 +846,11 @@ Result<SagaEntries> SagaMachine::entries_for(const Envelope& envelope, const Sag
                           moment.now_ms, limits_.decisions);
   }
   if (!progress_) {
+    const Result<OperateSaga> asked = decode<OperateSaga>(envelope.payload);
+    const bool again = envelope.message == saga_call::operate && asked &&
+                       asked->verb == name_of(OperatorVerb::abort) &&
+                       standing()->status == SagaStatus::aborted;
+    if (again) return SagaEntries{};
     return Error{Code::rejected, "too late: saga '" + text_of(seat_.saga) + "' was " +
                                      std::string(name_of(standing()->status))};
   }
@@ -836,9 +975,11 @@ void SagaMachine::settle_timers(SagaActions& actions, const SagaMoment& moment) 
   Timers again;
   for (const std::string& name : fired) {
     const auto known = wanted.find(name);
-    const bool forgets = name == forget_timer && has_ended(progress_->status());
-    if (forgets) forget_operations(actions);
-    if (known == wanted.end() || forgets) {
+    if (name == forget_timer && has_ended(progress_->status())) {
+      forget_operations(actions, moment);
+      continue;
+    }
+    if (known == wanted.end()) {
       actions.push_back(Tidy{member(name)});
       continue;
     }
@@ -848,7 +989,29 @@ void SagaMachine::settle_timers(SagaActions& actions, const SagaMoment& moment) 
   if (!again.timers.empty()) actions.push_back(std::move(again));
 }
 
-void SagaMachine::forget_operations(SagaActions& actions) {
+/// Asks all participants, again and again until each has said that it is done, or the journal is gone. The timer stays
+/// in the store as long: whoever owns the shard then goes on.
+void SagaMachine::forget_operations(SagaActions& actions, const SagaMoment& moment) {
+  const std::int64_t over_for = moment.now_ms - progress_->journal().back().at_ms;
+  const std::int64_t again = moment.now_ms + std::max(forget_again, over_for / 4);
+  if (forgetting_ == 0) {
+    for (auto& [participant, operations] : operations_to_forget()) {
+      for (std::size_t from = 0; from < operations.size(); from += forget_max) {
+        const auto begin = operations.begin() + static_cast<std::ptrdiff_t>(from);
+        const std::size_t count = std::min(forget_max, operations.size() - from);
+        actions.push_back(Forget{participant, {begin, begin + static_cast<std::ptrdiff_t>(count)}});
+        forgetting_ += 1;
+      }
+    }
+  }
+  if (forgetting_ == 0) {
+    actions.push_back(Tidy{member(forget_timer)});
+  } else {
+    actions.push_back(Timers{{TimerWrite{member(forget_timer), again, ""}}});
+  }
+}
+
+std::map<EntityId, std::vector<OperationId>> SagaMachine::operations_to_forget() const {
   std::map<EntityId, std::vector<OperationId>> all;
   for (const JournalEntry& entry : progress_->journal()) {
     if (entry.kind != EntryKind::done || entry.data.empty()) continue;
@@ -863,9 +1026,17 @@ void SagaMachine::forget_operations(SagaActions& actions) {
     if (!call) continue;  // its participant forgets by itself, later
     all[call->entity].push_back(task.operation);
   }
-  for (auto& [participant, operations] : all) {
-    actions.push_back(Forget{participant, std::move(operations)});
-  }
+  return all;
+}
+
+SagaActions SagaMachine::forgot(bool done) {
+  SagaActions actions;
+  if (forgetting_ == 0) return actions;
+  forgetting_ -= 1;
+  forget_failed_ = forget_failed_ || !done;
+  if (forgetting_ != 0) return actions;
+  if (!std::exchange(forget_failed_, false)) actions.push_back(Tidy{member(forget_timer)});
+  return actions;
 }
 
 // ---- who asked -----------------------------------------------------------------------------------------------------
@@ -958,6 +1129,7 @@ std::optional<SagaStanding> SagaMachine::standing() const {
 }
 
 bool SagaMachine::idle() const {
+  if (forgetting_ != 0) return false;
   if (fenced_ || write_ || create_ || phase_ == Phase::loading || phase_ == Phase::creating)
     return false;
   if (!requests_.empty() || !answers_.empty() || !held_.empty() || !waiters_.empty() ||

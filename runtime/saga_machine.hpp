@@ -106,7 +106,8 @@ struct CallChild {  ///< start or cancel it; answer by answered()
   std::string message;
   std::string payload;
 };
-struct Forget {  ///< the saga has been over for a while: a participant may forget these operations
+struct
+    Forget {  ///< the saga has been over for a while: a participant may forget these operations; answer by forgot()
   EntityId participant;
   std::vector<OperationId> operations;
 };
@@ -169,6 +170,8 @@ class SagaMachine {
   SagaActions committed(Result<SagaCommitted> answer, const SagaMoment& moment);
   SagaActions answered(const SagaTask& task, std::uint32_t attempt, const Result<StepReply>& reply,
                        const SagaMoment& moment);
+  /// What became of one Forget: whether its participant said that it is done.
+  SagaActions forgot(bool done);
   /// The time of wake_ms() has come, or the right to act is back.
   SagaActions woken(const SagaMoment& moment);
   SagaActions retoken(const OwnerToken& token, const SagaMoment& moment);
@@ -223,14 +226,21 @@ class SagaMachine {
                              const SagaMoment& moment);
   Result<SagaEntries> entries_for(const Envelope& envelope, const SagaMoment& moment);
   void write(std::vector<JournalEntry> entries, SagaActions& actions, const SagaMoment& moment);
+  Result<std::vector<std::string>> events_of(const std::vector<JournalEntry>& entries) const;
+  void park_instead(const std::string& why, SagaActions& actions, const SagaMoment& moment);
+  void hold_no_more();
   void written(const SagaCommitted& answer, SagaActions& actions, const SagaMoment& moment);
   void tell_what_changed(SagaActions& actions);
   void carry_out(const SagaDecision& decision, SagaActions& actions, const SagaMoment& moment);
   void call_child(const SagaTask& task, Attempt& attempt, const StepCall& call,
                   SagaActions& actions);
-  std::optional<std::string> end_for_parent(const SagaMoment& moment) const;
+  std::optional<std::string> tell_parent(const ChildEnd& end, const SagaMoment& moment) const;
+  SagaActions serve_from_header(SagaLoaded answer, const SagaMoment& moment);
+  bool abort_unread(Envelope& envelope, SagaActions& actions, const SagaMoment& moment);
+  void written_unread(const SagaCommit& commit, SagaActions& actions);
   void settle_timers(SagaActions& actions, const SagaMoment& moment);
-  void forget_operations(SagaActions& actions);
+  void forget_operations(SagaActions& actions, const SagaMoment& moment);
+  std::map<EntityId, std::vector<OperationId>> operations_to_forget() const;
   void answer_waiters(SagaActions& actions, const SagaMoment& moment);
   void refuse_late(SagaActions& actions, const SagaMoment& moment);
   void refuse_all(SagaActions& actions, const Error& error);
@@ -268,6 +278,9 @@ class SagaMachine {
   std::unique_ptr<SagaCreate> create_;
   std::unique_ptr<SagaCommit> write_;
   bool load_open_ = false;
+  bool header_load_ = false;         ///< the load under way is of the header alone
+  std::uint32_t load_failures_ = 0;  ///< of loads with the journal, in a row
+  std::string load_error_;
   std::map<std::string, std::int64_t> timers_next_;
   std::vector<Held> held_;     ///< answers that leave when it is written
   std::int64_t again_ms_ = 0;  ///< the request to the store is sent again then; 0: it is under way
@@ -284,6 +297,8 @@ class SagaMachine {
   std::optional<std::int64_t> wake_ms_;
   std::optional<std::int64_t> decision_wake_ms_;
   bool told_overdue_ = false, told_half_full_ = false;
+  std::size_t forgetting_ = 0;  ///< Forgets without an answer
+  bool forget_failed_ = false;  ///< one of them
 };
 
 }  // namespace catga

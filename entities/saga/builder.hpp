@@ -10,7 +10,7 @@
 //
 // The lambdas are pure, state in and call out: another node calls them again and must get the same.
 // So they capture nothing (the compiler checks) and read no clock. What belongs to one step follows
-// it at once: on_reply, undo, when, timeout, retries, pivot.
+// it at once: on_reply, undo, when, timeout, retries, pivot, publish.
 #pragma once
 #include "catga/entities/codec.hpp"
 #include "catga/entities/saga/definition.hpp"
@@ -229,6 +229,32 @@ class SagaBuilder {
     return std::move(*this);
   }
 
+  /// Publishes an event with the commit that says the step is done: once, behind all earlier events of this saga, as a
+  /// turn's publish() does for its entity (the source is <type>/<id of the saga>). Sees the state with the step's own
+  /// reply in it. Of an each: (const State&, number), for every element.
+  template <class Function>
+  auto publish(Function function) && {
+    check_declared();
+    static_assert(detail::captures_nothing<Function>, "catga: a lambda of a saga captures nothing");
+    constexpr bool fits = detail::is_each<Step>
+                              ? std::is_invocable_v<const Function&, const State&, std::size_t>
+                              : std::is_invocable_v<const Function&, const State&>;
+    static_assert(fits,
+                  "catga: publish() needs [](const State& s) { return Event{...}; }, for an each "
+                  "with the number behind the state");
+    if constexpr (fits) {
+      draft_.last().events.push_back(
+          [function](const SagaState& state, [[maybe_unused]] std::size_t index) {
+            if constexpr (detail::is_each<Step>) {
+              return detail::encoded_event(function(detail::in_type<State>(state), index));
+            } else {
+              return detail::encoded_event(function(detail::in_type<State>(state)));
+            }
+          });
+    }
+    return std::move(*this);
+  }
+
   /// Leaves the step out unless the state says so. Decided once, when the step is reached.
   template <class Function>
   auto when(Function function) && {
@@ -274,6 +300,18 @@ class SagaBuilder {
     draft_.definition.deadline = after_start;
     return SagaBuilder<State>(std::move(draft_));
   }
+  /// Publishes an event with the commit of the end, if the saga completes.
+  template <class Function>
+  auto publish_completed(Function function) && {
+    draft_.definition.completed_events.push_back(rub_out_end<Function>(function));
+    return SagaBuilder<State>(std::move(draft_));
+  }
+  /// The same if it was compensated. May take why it went back: [](const State& s, const std::string& why).
+  template <class Function>
+  auto publish_compensated(Function function) && {
+    draft_.definition.compensated_events.push_back(rub_out_end<Function>(function));
+    return SagaBuilder<State>(std::move(draft_));
+  }
   /// Sagas of this older version may go on with this one, if it has all steps they have done.
   auto accepts(std::uint32_t older_version) && {
     draft_.definition.accepts.push_back(older_version);
@@ -296,7 +334,25 @@ class SagaBuilder {
   }
   static constexpr void check_declared() {
     static_assert(!std::is_same_v<Step, detail::NoStep>,
-                  "catga: when() and pivot() follow the step they belong to");
+                  "catga: when(), pivot() and publish() follow the step they belong to");
+  }
+
+  template <class Function>
+  static std::function<SagaEvent(const SagaState&, const std::string&)> rub_out_end(
+      Function function) {
+    static_assert(detail::captures_nothing<Function>, "catga: a lambda of a saga captures nothing");
+    constexpr bool told_why =
+        std::is_invocable_v<const Function&, const State&, const std::string&>;
+    static_assert(told_why || std::is_invocable_v<const Function&, const State&>,
+                  "catga: publish_completed() and publish_compensated() need [](const State& s) { "
+                  "return Event{...}; }");
+    return [function](const SagaState& state, [[maybe_unused]] const std::string& why) {
+      if constexpr (told_why) {
+        return detail::encoded_event(function(detail::in_type<State>(state), why));
+      } else {
+        return detail::encoded_event(function(detail::in_type<State>(state)));
+      }
+    };
   }
 
   template <class Parts>

@@ -49,6 +49,13 @@ struct StepCall {
   friend bool operator==(const StepCall&, const StepCall&) = default;
 };
 
+/// An event that a saga publishes, encoded.
+struct SagaEvent {
+  std::string name;
+  std::string payload;
+  friend bool operator==(const SagaEvent&, const SagaEvent&) = default;
+};
+
 /// Part of the fingerprint: numbers never change.
 enum class StepSort : std::uint8_t { call = 0, each = 1, sleep = 2, signal = 3, child = 4 };
 std::string_view name_of(StepSort sort);
@@ -72,6 +79,8 @@ struct StepDefinition {
   std::function<StepCall(const SagaState&, std::size_t)> undo;
   /// on_reply: puts an encoded reply into the state. Errors: malformed, the bytes are not a reply.
   std::function<Status(SagaState&, std::size_t, std::string_view)> fold;
+  /// Published with the commit that says the step is done. Not part of the fingerprint.
+  std::vector<std::function<SagaEvent(const SagaState&, std::size_t)>> events;
 
   bool has_choice() const { return static_cast<bool>(when) || sort == StepSort::each; }
   bool waits_only() const { return sort == StepSort::sleep || sort == StepSort::signal; }
@@ -86,6 +95,9 @@ struct SagaDefinition {
   std::vector<std::uint32_t> accepts;  ///< older versions whose sagas this one may take over
   std::vector<SagaStage> stages;
   std::optional<std::chrono::milliseconds> deadline;
+  /// Published with the commit of the end; the text says why it went back.
+  std::vector<std::function<SagaEvent(const SagaState&, const std::string&)>> completed_events;
+  std::vector<std::function<SagaEvent(const SagaState&, const std::string&)>> compensated_events;
   std::function<Result<std::unique_ptr<SagaState>>(std::string_view)> decode_state;
   std::vector<std::string> mistakes;  ///< of the builder's use: a join without parallel
 };

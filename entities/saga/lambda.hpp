@@ -89,5 +89,15 @@ std::function<StepCall(const SagaState&, std::size_t)> rub_out_call(Function fun
   };
 }
 
+/// What publish() returned.
+template <class Event>
+SagaEvent encoded_event(const Event& event) {
+  if constexpr (CheckedEvent<Event>::ok) {
+    return {std::string(Event::catga_message_name()), encode(event)};
+  } else {
+    return {};
+  }
+}
+
 }  // namespace detail
 }  // namespace catga

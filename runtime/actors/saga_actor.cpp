@@ -39,6 +39,7 @@ SagaActor::SagaActor(caf::actor_config& config, Host& host, SagaStart start)
       slot_(std::move(start.slot)),
       machine_(host.sagas, host.saga_limits, start.seat, start.origin),
       saga_(start.seat.saga) {
+  host_.sagas_in_memory.fetch_add(1, std::memory_order_relaxed);
   // Of this class's code: user code is guarded. Its supervisor hears of the end, the log of the why.
   set_exception_handler([this](std::exception_ptr& thrown) -> caf::error {
     host_.log.write(Severity::error, "saga", "",
@@ -49,6 +50,7 @@ SagaActor::SagaActor(caf::actor_config& config, Host& host, SagaStart start)
 }
 
 void SagaActor::on_exit() {
+  host_.sagas_in_memory.fetch_sub(1, std::memory_order_relaxed);
   settle_hold();
   slot_.reset();
   supervisor_ = {};
@@ -94,6 +96,9 @@ caf::behavior SagaActor::make_behavior() {
         happens([this, message](const SagaMoment& now) {
           return machine_.answered(message.task, message.attempt, *message.reply, now);
         });
+      },
+      [this](const SagaForgot& message) {
+        happens([this, done = message.done](const SagaMoment&) { return machine_.forgot(done); });
       },
       [this](const SagasRetoken& message) {
         token_ = message.token;
@@ -208,7 +213,7 @@ void SagaActor::arm() {
   if (!backlog_.empty()) at = now + session_retry;
   if (const auto wake = machine_.wake_ms()) at = std::min(at, *wake - offset);
   if (idle_since_ != 0) {
-    const bool over = !stands_ || has_ended(stands_->status);
+    const bool over = !stands_ || has_ended(stands_->status) || host_.too_many_sagas();
     const std::int64_t patience = host_.config.entity.idle_timeout.count();
     const std::int64_t linger = over || patience == 0 ? linger_ended : patience;
     if (now - idle_since_ >= linger) {
@@ -278,10 +283,10 @@ void SagaActor::act(saga_action::CallChild& action) {
 }
 
 void SagaActor::act(saga_action::Forget& action) {
-  for (Ask& ask : forget_asks(action, shard_id_, token_.epoch)) {
-    host_.router.ask(std::move(ask),
-                     [](const Result<std::string>&) {});  // else it forgets by itself, later
-  }
+  host_.router.ask(forget_ask(action, shard_id_, token_.epoch),
+                   [self = self_handle()](const Result<std::string>& answer) {
+                     caf::anon_send(self, SagaForgot{answer.ok()});
+                   });
 }
 
 void SagaActor::act(saga_action::Answer& action) {

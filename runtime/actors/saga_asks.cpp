@@ -2,7 +2,6 @@
 
 #include "catga/entities/saga/step_answer.hpp"
 
-#include <algorithm>
 #include <utility>
 
 namespace catga::actors {
@@ -25,20 +24,13 @@ Result<StepReply> step_reply(const SagaTask&, Result<std::string> answer) {
   return decode_step_answer(*answer);
 }
 
-std::vector<Ask> forget_asks(const saga_action::Forget& forget, ShardId shard, Epoch epoch) {
-  std::vector<Ask> asks;
-  for (std::size_t from = 0; from < forget.operations.size(); from += forget_max) {
-    const std::size_t to = std::min(from + forget_max, forget.operations.size());
-    const auto at = [&forget](std::size_t place) {
-      return forget.operations.begin() + static_cast<std::ptrdiff_t>(place);
-    };
-    Ask& ask = asks.emplace_back();
-    ask.entity = forget.participant;
-    ask.message = "$forget";
-    ask.payload = encode_forget({at(from), at(to)});
-    ask.saga = SagaStep{SagaStep::Verb::forget, shard, epoch};
-  }
-  return asks;
+Ask forget_ask(const saga_action::Forget& forget, ShardId shard, Epoch epoch) {
+  Ask ask;
+  ask.entity = forget.participant;
+  ask.message = "$forget";
+  ask.payload = encode_forget(forget.operations);
+  ask.saga = SagaStep{SagaStep::Verb::forget, shard, epoch};
+  return ask;
 }
 
 }  // namespace catga::actors

@@ -13,6 +13,6 @@ namespace catga::actors {
 /// `shard` and `epoch` are those of the saga: a participant that forgot its steps refuses older ones.
 Ask step_ask(const SagaTask& task, const StepCall& call, ShardId shard, Epoch epoch);
 Result<StepReply> step_reply(const SagaTask& task, Result<std::string> answer);
-std::vector<Ask> forget_asks(const saga_action::Forget& forget, ShardId shard, Epoch epoch);
+Ask forget_ask(const saga_action::Forget& forget, ShardId shard, Epoch epoch);
 
 }  // namespace catga::actors

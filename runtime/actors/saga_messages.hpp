@@ -93,6 +93,9 @@ struct SagaStepAnswered {
   std::uint32_t attempt = 0;
   std::shared_ptr<Result<StepReply>> reply;
 };
+struct SagaForgot {
+  bool done = false;
+};
 struct SagaTick {
   std::int64_t at_ms = 0;  ///< the alarm in force has this time; others are stale
 };
@@ -128,6 +131,7 @@ CATGA_LOCAL_MESSAGE(SagaCreateAnswered)
 CATGA_LOCAL_MESSAGE(SagaLoadAnswered)
 CATGA_LOCAL_MESSAGE(SagaWriteAnswered)
 CATGA_LOCAL_MESSAGE(SagaStepAnswered)
+CATGA_LOCAL_MESSAGE(SagaForgot)
 CATGA_LOCAL_MESSAGE(SagaTick)
 CATGA_LOCAL_MESSAGE(SagaLeave)
 CATGA_LOCAL_MESSAGE(SagasDrained)

@@ -15,6 +15,7 @@ constexpr std::int64_t minute = 60'000;
 constexpr std::size_t deaths_most = 5;  // in a minute: then it parks
 constexpr std::int64_t restart_first = 100, restart_most = 30'000;
 constexpr std::chrono::milliseconds read_again{500};
+constexpr std::int64_t let_leave_every = 1000;
 constexpr std::size_t page_size = 500;
 
 /// 100 ms, doubling to 30 s, 20 % more or less.
@@ -103,7 +104,8 @@ caf::behavior SagaSupervisor::make_behavior() {
       [this](const SagasListed& message) { listed(*message.asked, *message.page); },
       [this](const SagaSlotFree&) { recover_more(); },
       [this](const SagaReadAgain&) {
-        if (!reading_ && !all_read_) read_page();
+        waits_for_room_ = false;
+        recover_more();
       },
       [this](const SagaStands& message) { stands(message); },
       [this](const SagaMayLeave& message) { may_leave(message); },
@@ -125,6 +127,17 @@ void SagaSupervisor::arrived(Envelope envelope) {
   if (draining_) return rest_.push_back(std::move(envelope));
   if (envelope.message == saga_call::list) return list(std::move(envelope));
   const EntityId saga = envelope.entity;
+  if (envelope.message == saga_call::start && !active_.contains(saga) && host_.too_many_sagas()) {
+    let_idle_leave();
+    return host_.router.answer(
+        envelope,
+        Error{Code::overloaded,
+              "the node that would run saga " + text_of(saga) + " has " +
+                  std::to_string(host_.config.saga.max_active) +
+                  " sagas in memory (saga.max_active): start it again shortly",
+              std::chrono::seconds(1)},
+        token_.epoch);
+  }
   Active& active = activate(saga, {}, nullptr);
   const std::uint64_t waiting = active.sent - active.gauge->handled.load(std::memory_order_acquire);
   if (waiting + active.backlog.size() >= host_.config.entity.mailbox) {
@@ -191,6 +204,14 @@ void SagaSupervisor::listed(const Envelope& asked, const Result<SagaPage>& page)
     listed.at_ms = row.at_ms;
   }
   host_.router.answer(asked, encode(found), token_.epoch);
+}
+
+/// They look whether they may stay: at most once a second.
+void SagaSupervisor::let_idle_leave() {
+  const std::int64_t now = boot_ms();
+  if (now - looked_for_idle_ms_ < let_leave_every) return;
+  looked_for_idle_ms_ = now;
+  tell_all(SagasServe{});
 }
 
 // ---- actors ------------------------------------------------------------------------------------------------------
@@ -405,6 +426,11 @@ void SagaSupervisor::recover_more() {
     if (active_.contains(saga)) {
       to_recover_.pop_front();
       continue;
+    }
+    if (host_.too_many_sagas()) {
+      let_idle_leave();
+      if (!std::exchange(waits_for_room_, true)) delayed_send(this, read_again, SagaReadAgain{});
+      return;
     }
     std::shared_ptr<void> slot = host_.saga_slots.take(self_handle());
     if (!slot) return;

@@ -66,6 +66,7 @@ class SagaSupervisor final : public caf::event_based_actor {
   void page_read(const SagaPageRead& message);
   void found(const SagaRow& row);
   void recover_more();
+  void let_idle_leave();
 
   void drain();
   void drained_if_empty();
@@ -93,6 +94,8 @@ class SagaSupervisor final : public caf::event_based_actor {
   std::string page_after_;
   bool reading_ = false;
   bool all_read_ = false;
+  std::int64_t looked_for_idle_ms_ = 0;
+  bool waits_for_room_ = false;  ///< of saga.max_active; SagaReadAgain is on its way
 };
 
 }  // namespace catga::actors

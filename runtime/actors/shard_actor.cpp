@@ -21,6 +21,7 @@ constexpr std::int64_t slot_held_ms = 1000;  // should the new owner's word be l
 constexpr std::size_t outbox_page = 1000, timers_page = 10'000;  // what the stores give at most
 constexpr std::int64_t late_copy_ms =
     5000;  // a request without an answer has run by then, or never will
+constexpr unsigned timer_attempts_many = 10;
 constexpr std::int64_t timer_horizon_ms = 300'000, timer_refill_ms = 60'000;
 constexpr std::size_t handover_chunk_bytes = 512 * 1024;
 constexpr unsigned failed_tells_max = 10;
@@ -139,10 +140,15 @@ caf::behavior ShardActor::make_behavior() {
       [this](const TimerFailed& message) {
         if (message.gate != gate_) return;
         const std::int64_t now = host_.standing.cluster_now();
-        if (message.ours)
-          timers_.failed(message.member, now);
-        else
+        if (!message.ours) {
           timers_.lost(message.member, now);
+        } else if (timers_.failed(message.member, now) == timer_attempts_many) {
+          host_.log.write(Severity::error, "entity", "",
+                          "a timer has failed " + std::to_string(timer_attempts_many) +
+                              " times and is tried again every 5 minutes: mend its handler, or "
+                              "take it back with turn.cancel",
+                          {shard_field(shard_.id), {"timer", message.member}});
+        }
         arm();
       },
       [this](const TimersUnsure& message) {

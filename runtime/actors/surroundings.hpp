@@ -122,6 +122,11 @@ struct Host {
   SagaMachineLimits saga_limits{};
   SagaCounters saga_counters{};
   SagaSlots saga_slots{};
+  std::atomic<std::uint32_t> sagas_in_memory{0};
+  /// No new ones then, and those that only wait leave at once.
+  bool too_many_sagas() const {
+    return sagas_in_memory.load(std::memory_order_relaxed) >= config.saga.max_active;
+  }
 
   const std::vector<std::unique_ptr<Doorway>> doors = doors_of_all_shards();  ///< by shard
 

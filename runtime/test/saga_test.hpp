@@ -11,11 +11,13 @@
 //     }
 //
 // What runs is what a node runs: the machines of sagas and entities, over the in-memory store, which answers as the
-// scripts in Redis do. Time passes only from one thing to do to the next, so 48 hours take no time.
+// scripts in Redis do. Time passes only from one thing to do to the next, so 48 hours take no time. Every lambda of the
+// saga is called twice, and must give the same bytes.
 #pragma once
 #include "catga/entities/codec.hpp"
 #include "catga/entities/entity.hpp"
 #include "catga/entities/saga/builder.hpp"
+#include "catga/runtime/test/observed.hpp"
 
 #include <chrono>
 #include <cstddef>
@@ -28,27 +30,31 @@
 
 namespace catga::test {
 
-enum class Crash {
-  before_commit,  ///< nothing of it is written
-  after_commit,   ///< it is written, and nobody has heard of that
-};
-
 /// How a run ended.
 struct SagaRun {
-  std::string status;       ///< completed, compensated, aborted; parked or running: it did not end
-  std::string cause, text;  ///< why it is parked, or ended so
-  std::size_t commits = 0;  ///< of the saga, its children and all participants
+  /// completed, compensated, aborted; parked or running: it did not end; impure: a lambda gave something else when it
+  /// was called again with the same state (it reads a clock, draws lots or counts), `text` names it.
+  std::string status;
+  std::string cause, text;           ///< why it is parked, or ended so
+  std::size_t commits = 0;           ///< of the saga, its children and all participants
   std::vector<std::string> journal;  ///< "choice line", "done line#0", …
   std::string state_bytes;
   std::chrono::milliseconds lasted{0};
   std::map<std::pair<std::string, std::string>, std::size_t>
       took_effect;  ///< message and key → how often
+  std::vector<Published>
+      events;  ///< as the stream has them, those of participants and children too
 
   /// How often a command of this type has taken effect at the entity with this key: committed, with a reply.
   template <class Message>
   std::size_t applied(const std::string& key) const {
     const auto found = took_effect.find({std::string(Message::catga_message_name()), key});
     return found == took_effect.end() ? 0 : found->second;
+  }
+  /// Events of this type that anybody published, in order.
+  template <class Event>
+  std::vector<Event> published() const {
+    return detail::of_type<Event>(events, [](const Published& event) { return event.event; });
   }
   /// What its steps filled in; the default state if there is none.
   template <class State>

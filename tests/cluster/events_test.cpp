@@ -94,6 +94,49 @@ TEST_CASE(
   CHECK(ids.size() == 5);
 }
 
+namespace {
+
+struct Telling {
+  std::string source;
+  std::int64_t emitted = 0;
+  CATGA_FIELDS(source, emitted);
+};
+
+Saga<Telling> telling_saga() {
+  return saga<Telling>("telling", 1)
+      .step("emit",
+            [](const Telling& t) {
+              return to<Source>(t.source, Emit{2, false});
+            })
+      .on_reply([](Telling& t, const std::int64_t& emitted) { t.emitted = emitted; })
+      .publish([](const Telling& t) { return Whispered{t.emitted}; })
+      .publish_completed([](const Telling& t) { return Whispered{100 + t.emitted}; })
+      .build();
+}
+
+}  // namespace
+
+TEST_CASE("events of sagas reach subscribers like those of entities: once, numbered, in order") {
+  if (!servers_here()) return;
+  Scene scene({}, with_jetstream);
+  Notes notes;
+  const auto node = node_with(scene, "a", [&notes](Node& one) {
+    one.host<Source>().host(telling_saga());
+    one.subscribe<Whispered>("listeners",
+                             [&notes](const Whispered& whispered, const EventInfo& event) {
+                               notes.note(
+                                   text_of(event.source()) + ' ' + std::to_string(event.number()),
+                                   whispered.value);
+                             },
+                             {.from = From::first()});
+  });
+  const auto told = must(node->start(telling_saga(), "17", Telling{"alice", 0}));
+  CHECK(must(told.wait(20s)).status == SagaStatus::completed);
+  CHECK(eventually([&] { return notes.size() >= 2; }));
+  CHECK(notes.all() == std::vector<std::pair<std::string, std::int64_t>>{{"telling/17 1", 2},
+                                                                         {"telling/17 2", 102}});
+}
+
 TEST_CASE(
     "a subscriber's commands take effect once each, in order, when nodes come and are killed") {
   if (!servers_here()) return;

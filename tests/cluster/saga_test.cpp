@@ -90,8 +90,10 @@ class Clerk {
 };
 
 /// A node in this program without servers.
-std::unique_ptr<Node> a_shop(std::shared_ptr<Faults> faulty = nullptr) {
+std::unique_ptr<Node> a_shop(std::shared_ptr<Faults> faulty = nullptr,
+                             std::uint32_t max_active = 100) {
   Config config = Config::embedded();
+  config.saga.max_active = max_active;
   config.cluster.shards = 64;
   config.log.level = "off";
   auto node = std::make_unique<Node>(config);
@@ -447,6 +449,33 @@ TEST_CASE("operators list sagas, count them by version, read a journal and abort
   CHECK(eventually([&] { return shop->saga_figures()["order"].active == 19; }));
   CHECK(shop->saga_figures()["order"].started == 21);
   CHECK(shop->saga_figures()["order"].finished["completed"] == 1);
+}
+
+TEST_CASE("beyond saga.max_active new sagas are overloaded, until those that only wait have left") {
+  const auto shop = a_shop(nullptr, 3);
+  stock_all(*shop, 1000);
+  TestOrder order = an_order("");
+  order.asks = true;
+  int overloaded = 0;
+  for (int i = 0; i < 8; ++i) {
+    order.id = "o" + std::to_string(i);
+    CHECK(eventually([&] {
+      const auto started = shop->start(order_saga(), order.id, order);
+      const bool refused = !started.ok() && started.error().code == Code::overloaded;
+      if (refused) {
+        CHECK(started.error().text.find("saga.max_active") != std::string::npos);
+        overloaded += 1;
+      }
+      return started.ok();
+    }));
+  }
+  CHECK(overloaded > 0);
+  CHECK(must(shop->sagas().list({.type = "order"})).sagas.size() == 8);
+  for (int i = 0; i < 8; ++i) {
+    const auto saga = shop->saga(order_saga(), "o" + std::to_string(i));
+    must(saga.signal("approval", "1", Approval{"bob"}));
+    CHECK(must(saga.wait(10s)).status == SagaStatus::completed);
+  }
 }
 
 TEST_CASE("the actor of a saga that dies starts again from the journal") {

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <stdexcept>
 
 using namespace std::chrono_literals;
 using catga::test::Crash;
@@ -204,6 +205,112 @@ TEST_CASE("entities that take part in a rehearsed saga may publish events") {
   });
 }
 
+namespace {
+
+struct SweepingDone {
+  std::int64_t times = 0;
+  CATGA_MESSAGE(SweepingDone, times);
+};
+struct SweepingGivenUp {
+  std::string why;
+  CATGA_MESSAGE(SweepingGivenUp, why);
+};
+struct Rung {
+  std::uint64_t number = 0;
+  std::int64_t times = 0;
+  CATGA_MESSAGE(Rung, number, times);
+};
+
+catga::Saga<Sweeping> publishing_saga() {
+  return catga::saga<Sweeping>("sweeping", 1)
+      .step("sweep", [](const Sweeping& s) { return catga::to<Floor>("hall", Sweep{s.times}); })
+      .on_reply([](Sweeping& s, const std::int64_t& all) { s.times = 10 * all; })
+      .publish([](const Sweeping& s) { return Swept{s.times}; })
+      .each(
+          "stair", [](const Sweeping&) { return std::size_t{2}; },
+          [](const Sweeping&, std::size_t) { return catga::to<Floor>("stair", Sweep{1}); })
+      .publish([](const Sweeping& s, std::size_t i) {
+        return Rung{i, s.times};
+      })
+      .sleep("dry", 10min)
+      .step("wax", [](const Sweeping&) { return catga::to<Floor>("wax", Sweep{1}); })
+      .publish_completed([](const Sweeping& s) { return SweepingDone{s.times}; })
+      .publish_compensated(
+          [](const Sweeping&, const std::string& why) { return SweepingGivenUp{why}; })
+      .build();
+}
+
+/// Events of the saga itself, as "name number".
+std::vector<std::string> events_of_saga(const SagaRun& run) {
+  std::vector<std::string> events;
+  for (const catga::test::Published& event : run.events) {
+    if (event.source == catga::EntityId{"sweeping", "1"})
+      events.push_back(event.event + ' ' + std::to_string(event.number));
+  }
+  return events;
+}
+
+}  // namespace
+
+TEST_CASE("whatever commit its owner dies at, a saga publishes each event once and in order") {
+  SagaTest test(publishing_saga(), Sweeping{2}, "1");
+  test.host<Floor>();
+  at_every_commit(test, [](const SagaRun& run) {
+    CHECK(run.status == "completed");
+    CHECK(events_of_saga(run) ==
+          std::vector<std::string>{"Swept 1", "Rung 2", "Rung 3", "SweepingDone 4"});
+    const auto done = run.published<SweepingDone>();
+    REQUIRE(done.size() == 1);
+    CHECK(done[0].times == 20);
+  });
+}
+
+TEST_CASE("a saga that goes back says so with an event of its own, and why") {
+  SagaTest test(publishing_saga(), Sweeping{2}, "1");
+  test.host<Floor>().reject("wax", "no wax left");
+  at_every_commit(test, [](const SagaRun& run) {
+    CHECK(run.status == "compensated");
+    CHECK(run.published<SweepingDone>().empty());
+    const auto given_up = run.published<SweepingGivenUp>();
+    REQUIRE(given_up.size() == 1);
+    CHECK(given_up[0].why.find("no wax left") != std::string::npos);
+    CHECK(events_of_saga(run).back() == "SweepingGivenUp 4");
+  });
+}
+
+TEST_CASE("a saga whose event cannot be made parks as poison, and nothing of the step is written") {
+  const auto saga =
+      catga::saga<Sweeping>("sweeping", 1)
+          .step("sweep", [](const Sweeping& s) { return catga::to<Floor>("hall", Sweep{s.times}); })
+          .publish([](const Sweeping&) -> Swept { throw std::runtime_error("no ink"); })
+          .build();
+  SagaTest test(saga, Sweeping{2}, "1");
+  test.host<Floor>().patience(1min);
+  const SagaRun run = test.run();
+  INFO(words(run));
+  CHECK(run.status == "parked");
+  CHECK(run.cause == "poison");
+  CHECK(run.text == "publish() of step 'sweep' threw: no ink");
+  CHECK_FALSE(says(run, "done sweep"));
+  CHECK(events_of_saga(run).empty());
+}
+
+namespace {
+int calls = 0;  // what a lambda must not touch
+}  // namespace
+
+TEST_CASE("a rehearsal calls each lambda twice and names the one that is not pure") {
+  const auto saga =
+      catga::saga<Sweeping>("sweeping", 1)
+          .step("sweep", [](const Sweeping&) { return catga::to<Floor>("hall", Sweep{++calls}); })
+          .build();
+  SagaTest test(saga, Sweeping{2}, "1");
+  test.host<Floor>();
+  const SagaRun run = test.run();
+  CHECK(run.status == "impure");
+  CHECK(run.text.find("what is sent of step 'sweep' of saga 'sweeping'") != std::string::npos);
+}
+
 TEST_CASE("a lost answer, a doubled and a late message change nothing") {
   Shelves shelves(an_order());
   shelves.test.lose_reply("pay", 3).twice("mail").delay("count", 1s).fail("line#0", 4);
@@ -296,7 +403,7 @@ struct OneSaga {
   }
   static SagaCommitted written(const action::Write& write) {
     SagaCommitted answer;
-    answer.length = *write.commit.expected + write.commit.entries.size();
+    answer.length = write.commit.expected.value_or(0) + write.commit.entries.size();
     return answer;
   }
   catga::Envelope says(std::string_view message, std::string payload) const {
@@ -424,6 +531,118 @@ TEST_CASE("a journal that cannot be read parks its saga as poison, and can be ab
       saga.at()));
   REQUIRE(abort.size() == 1);
   CHECK(abort[0].commit.place == catga::SagaPlace::ended);
+}
+
+TEST_CASE("a saga whose journal cannot be loaded is shown by its header, and can be aborted") {
+  OneSaga saga;
+  const catga::Error trouble{catga::Code::unavailable, "the journal is too long"};
+  saga.machine.arrived(
+      saga.says(catga::saga_call::look, catga::encode(catga::LookAtSaga{false, false, true})),
+      saga.at());
+  SagaActions last = saga.machine.loaded(trouble, saga.at());
+  for (int i = 0; i < 2; ++i) {
+    CHECK(of<action::Load>(last).empty());
+    saga.now = saga.machine.wake_ms().value();
+    const auto loads = of<action::Load>(saga.machine.woken(saga.at()));
+    REQUIRE(loads.size() == 1);
+    CHECK(loads[0].load.journal);
+    last = saga.machine.loaded(trouble, saga.at());
+  }
+  REQUIRE(of<action::Load>(last).size() == 1);
+  CHECK_FALSE(of<action::Load>(last)[0].load.journal);
+  SagaLoaded header = OneSaga::stored(shop::Told().entries());
+  header.journal.clear();
+  header.length = 9000;
+  const auto shown = of<action::Answer>(saga.machine.loaded(header, saga.at()));
+  REQUIRE(shown.size() == 1);
+  REQUIRE(shown[0].answer.ok());
+  const auto look = catga::decode<catga::SagaLook>(*shown[0].answer);
+  REQUIRE(look.ok());
+  CHECK(look->status == "running");
+  CHECK(look->entries == 9000);
+  CHECK(look->text == "its journal cannot be loaded: the journal is too long");
+
+  const auto abort =
+      saga.says(catga::saga_call::operate,
+                catga::encode(catga::OperateSaga{"abort", "hopeless", "ann", "", ""}));
+  saga.machine.arrived(abort, saga.at());
+  saga.now = saga.machine.wake_ms().value();
+  saga.machine.woken(saga.at());
+  REQUIRE(of<action::Load>(saga.machine.loaded(trouble, saga.at())).size() == 1);
+  const SagaActions aborting = saga.machine.loaded(header, saga.at());
+  CHECK(of<action::Answer>(aborting).empty());
+  const auto writes = of<action::Write>(aborting);
+  REQUIRE(writes.size() == 1);
+  CHECK_FALSE(writes[0].commit.expected);  // whatever the journal holds
+  CHECK(writes[0].commit.place == catga::SagaPlace::ended);
+  const SagaActions aborted = saga.machine.committed(OneSaga::written(writes[0]), saga.at());
+  REQUIRE(of<action::Answer>(aborted).size() == 1);
+  CHECK(of<action::Answer>(aborted)[0].answer.ok());
+  REQUIRE(of<action::Tell>(aborted).size() == 1);
+  CHECK(of<action::Tell>(aborted)[0].news.failed);
+  CHECK(saga.machine.standing()->status == catga::SagaStatus::aborted);
+  CHECK(of<action::Answer>(saga.machine.arrived(abort, saga.at())).at(0).answer.ok());  // again
+  CHECK(saga.machine.idle());
+}
+
+TEST_CASE("a saga whose definition is not here is shown with its journal, and can be aborted") {
+  OneSaga saga;
+  const catga::SagaDefinitions none;
+  SagaMachine stranger(none, {}, {catga::ShardId{3}, saga.token, {"order", "17"}}, {});
+  stranger.recover(saga.at());
+  const SagaActions parking =
+      stranger.loaded(OneSaga::stored(shop::Told().choice("line", "2").entries()), saga.at());
+  const auto parks = of<action::Write>(parking);
+  REQUIRE(parks.size() == 1);
+  CHECK(catga::find_field(parks[0].commit.fields, "why") == "no_definition");
+  stranger.committed(OneSaga::written(parks[0]), saga.at());
+  const auto shown = of<action::Answer>(stranger.arrived(
+      saga.says(catga::saga_call::look, catga::encode(catga::LookAtSaga{false, false, true})),
+      saga.at()));
+  REQUIRE(shown.size() == 1);
+  CHECK(catga::decode<catga::SagaLook>(*shown[0].answer)->journal.size() == 3);
+  const auto abort = of<action::Write>(stranger.arrived(
+      saga.says(catga::saga_call::operate,
+                catga::encode(catga::OperateSaga{"abort", "its program is gone", "ann", "", ""})),
+      saga.at()));
+  REQUIRE(abort.size() == 1);
+  CHECK(abort[0].commit.place == catga::SagaPlace::ended);
+  const auto answers =
+      of<action::Answer>(stranger.committed(OneSaga::written(abort[0]), saga.at()));
+  REQUIRE(answers.size() == 1);
+  CHECK(answers[0].answer.ok());
+}
+
+TEST_CASE("participants are asked to forget until all of them have, the timer stays as long") {
+  OneSaga saga;
+  catga::JournalEntry done{
+      catga::EntryKind::done, "charge", saga.now,
+      catga::encode(catga::DoneNote{catga::encode(shop::Charged{"p"}), true, ""}), "saga"};
+  catga::JournalEntry end{catga::EntryKind::end, "", saga.now,
+                          catga::encode(catga::EndNote{"aborted", "a test"}), "ann"};
+  auto journal = shop::Told().choice("line", "no").entries();
+  journal.push_back(done);
+  journal.push_back(end);
+  SagaLoaded ended = OneSaga::stored(journal);
+  ended.fields[0].second = "aborted";
+  saga.loaded(ended);
+  saga.now += 10 * 60'000;
+  const auto fire = [&saga] { return saga.machine.fired("forget", saga.at()); };
+  const SagaActions first = fire();
+  const auto asked = of<action::Forget>(first);
+  REQUIRE(asked.size() == 1);
+  CHECK(asked[0].participant == catga::EntityId{"account", "alice"});
+  CHECK(asked[0].operations.size() == 1);
+  CHECK(of<action::Tidy>(first).empty());
+  REQUIRE(of<action::Timers>(first).size() == 1);
+  CHECK(*of<action::Timers>(first)[0].timers[0].due_ms > saga.now);
+  CHECK_FALSE(saga.machine.idle());  // it waits for what they say
+  CHECK(saga.machine.forgot(false).empty());
+  CHECK(saga.machine.idle());
+  REQUIRE(of<action::Forget>(fire()).size() == 1);
+  const SagaActions over = saga.machine.forgot(true);
+  REQUIRE(of<action::Tidy>(over).size() == 1);
+  CHECK(of<action::Tidy>(over)[0].member == "s|order/17|forget");
 }
 
 TEST_CASE("256 signals may wait for a saga; the next is refused as overloaded") {
