@@ -27,7 +27,7 @@ FENCES = {
         ("persistence/", "entities/", "runtime/"),
 }
 HIDDEN = re.compile(r"caf/|(nats/)?nats\.h|hiredis|fmt/|spdlog/|CLI/")  # not in a public header
-PUBLIC = re.compile(r"(entities|sharding)/.*\.hpp|runtime/(catga|config|node)\.hpp")
+PUBLIC = re.compile(r"(entities|sharding)/.*\.hpp|runtime/(catga|config|node|testing)\.hpp")
 INCLUDE = re.compile(r"\s*#\s*include\s*([<\"])([^>\"]+)[>\"]")
 
 

@@ -31,6 +31,7 @@ class Readme(unittest.TestCase):
     def test_the_code_is_that_of_the_samples(self):
         self.assertEqual(block("cpp"), shown_part("quickstart.cpp"))
         self.assertEqual(block("cpp", 1), shown_part("transfer.cpp"))
+        self.assertIn("```cpp\n" + shown_part("quickstart_test.cpp") + "```\n", README)
 
     @unittest.skipUnless(PROGRAMS, "the quickstart was not built")
     def test_the_quickstart_prints_what_the_readme_says(self):
