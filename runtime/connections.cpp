@@ -118,12 +118,16 @@ Status Connections::open_nats(NodeStanding& standing, std::function<void(bool up
   standing_ = &standing;
   NatsCallbacks callbacks;
   callbacks.on_lost = [this, on_link] {
+    lost_at_ = boot_ms();
     log_.write(Severity::error, "nats", "catga.nats.lost",
                "the connection to NATS is lost; it is tried again");
     on_link(false);
   };
   callbacks.on_back = [this, on_link] {
-    log_.write(Severity::info, "nats", "catga.nats.restored", "NATS is connected again");
+    const std::int64_t outage = boot_ms() - lost_at_;
+    log_.write(Severity::info, "nats", "catga.nats.restored",
+               "NATS is connected again, after " + std::to_string(outage) + " ms",
+               {{"outage_ms", outage}});
     on_link(true);
   };
   callbacks.on_error = [this](std::string why) { log_.write(Severity::warn, "nats", "", why); };

@@ -99,6 +99,7 @@ class Connections {
   std::vector<NatsSubscription> subscriptions_;
   std::atomic<std::int64_t> complained_at_{0};
   std::atomic<std::uint64_t> complaints_{0};
+  std::atomic<std::int64_t> lost_at_{0};  ///< boot_ms()
   std::thread clock_;
   std::atomic<bool> stopping_{false};
 };

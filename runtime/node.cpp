@@ -14,6 +14,7 @@
 #include "catga/runtime/messaging/stream_publisher.hpp"
 #include "catga/runtime/node_seams.hpp"
 #include "catga/runtime/subscriptions.hpp"
+#include "catga/runtime/telemetry/event_feed.hpp"
 #include "catga/runtime/workers.hpp"
 #include "catga/sharding/hash.hpp"
 
@@ -86,20 +87,26 @@ struct WorkerSettings : caf::actor_system_config {
 
 struct Node::Private {
   explicit Private(Config settings)
-      : config(std::move(settings)), log(config.log, config.cluster.name, config.node.id) {}
+      : config(std::move(settings)), log(config.log, config.cluster.name, config.node.id) {
+    log.identify(text_of(process));
+    log.add(feed);
+  }
 
   Config config;
+  const Incarnation process = new_incarnation();
+  EventFeed feed{text_of(process)};
   Log log;
   NodeStanding standing;
   FrontDoor door;
   std::map<std::string, Kind, std::less<>> kinds;
   SagaDefinitions sagas;
   NodeSeams::Wrap wrap_stores = [](std::unique_ptr<Stores> plain) { return plain; };
-  Incarnation process = new_incarnation();
 
   std::unique_ptr<Stores> stores;
   std::unique_ptr<MemberStore> member_store;  // of the driver: its own connection
   std::unique_ptr<Connections> connections;
+  std::unique_ptr<NatsSubscription> others_events;
+  std::atomic<std::int64_t> redis_lost_at{0};
   std::unique_ptr<Router> local_router;  // embedded mode: no connections
   std::vector<Subscription> wanted_events;
   std::unique_ptr<Subscriptions> subscriptions;  // null: there are none
@@ -156,6 +163,7 @@ struct Node::Private {
     options.limits = config.ask;
     local_router =
         std::make_unique<Router>(std::move(options), standing, stores->owners(), nullptr);
+    feed.start({});
     start_actors(nullptr);
     auto view = std::make_shared<MembershipView>();
     view->version = ViewVersion{1};
@@ -176,12 +184,7 @@ struct Node::Private {
 
   Status start_cluster() {
     RedisOptions options = CATGA_TRY(redis_options(config));
-    options.on_link = [this](bool is_up, const std::string& why) {
-      if (is_up)
-        log.write(Severity::info, "store", "catga.redis.restored", "Redis is connected: " + why);
-      else
-        log.write(Severity::error, "store", "catga.redis.lost", "Redis is lost: " + why);
-    };
+    options.on_link = [this](bool is_up, const std::string& why) { redis_link(is_up, why); };
     options.primary =
         std::make_shared<PrimaryWatch>([this](const std::string& before, const std::string& now) {
           primary_changed(before, now);
@@ -213,6 +216,7 @@ struct Node::Private {
           std::move(wanted_events));
     }
     start_actors(connections->lanes());
+    CATGA_TRY(open_feed());
     driver =
         std::make_unique<MembershipDriver>(config, *member_store, standing, membership_listener(),
                                            membership_sources(options.primary));
@@ -236,6 +240,31 @@ struct Node::Private {
     gateway =
         std::make_unique<Gateway>(connections->prefix(), kinds, router(), connections->nats());
     return gateway->open();
+  }
+
+  void redis_link(bool is_up, const std::string& why) {
+    if (!is_up) {
+      redis_lost_at = boot_ms();
+      return log.write(Severity::error, "store", "catga.redis.lost", "Redis is lost: " + why,
+                       {{"error", why}});
+    }
+    const std::int64_t since = redis_lost_at.exchange(0);
+    const std::int64_t outage = since == 0 ? 0 : boot_ms() - since;
+    log.write(Severity::info, "store", "catga.redis.restored",
+              "Redis is connected: " + why +
+                  (since == 0 ? "" : ", after " + std::to_string(outage) + " ms"),
+              {{"outage_ms", outage}});
+  }
+
+  /// The stream of events of all nodes, to and from NATS.
+  Status open_feed() {
+    const std::string subject = connections->prefix() + "events";
+    others_events = std::make_unique<NatsSubscription>(CATGA_TRY(connections->nats().subscribe(
+        subject, "", [this](NatsMessage message) { feed.arrived(body_of(*message)); })));
+    feed.start([this, subject](const std::string& batch) {
+      return connections->nats().publish(subject, "", batch);
+    });
+    return Done{};
   }
 
   void look_at_load() {
@@ -473,6 +502,8 @@ struct Node::Private {
     if (driver) driver->stop();
     if (local_router) local_router->close();
     if (publisher) publisher->close();
+    others_events.reset();
+    feed.stop();
     if (connections) connections->close();
     if (local_clock.joinable()) local_clock.join();
     if (host) {

@@ -68,6 +68,9 @@ class Rebalance {
     return granted;
   }
   std::size_t pending() const { return waiting_.size() + moving_.size(); }
+  bool is_pending(ShardId shard) const {
+    return waiting_.contains(shard) || moving_.contains(shard);
+  }
   bool settled(std::int64_t now) const { return now >= settled_at_; }
 
  private:

@@ -294,7 +294,8 @@ void EntityActor::raise_source(ShardId saga_shard, Epoch epoch) {
 void EntityActor::troubled(const Error& error) {
   const bool unreadable = error.code == Code::failed || error.code == Code::malformed;
   host_.log.write(Severity::error, unreadable ? "entity" : "store",
-                  unreadable ? "catga.entity.activation_failed" : "", error.text,
+                  unreadable ? EventName("catga.entity.activation_failed") : EventName(""),
+                  error.text,
                   {{"catga.entity.kind", entity().kind},
                    {"catga.shard.id", static_cast<std::int64_t>(shard_.value)}});
 }

@@ -37,6 +37,7 @@ struct Situation {
   bool up = false;  ///< this node is UP and NATS is connected
   bool leaving = false;
   bool claims_allowed = true;
+  std::uint64_t rebalance = 0;        ///< the version of the view that caused the one under way
   bool only_former = false;           ///< T_first: only shards of our own earlier lives are claimed
   std::vector<Incarnation> former;    ///< earlier lives of this process
   std::vector<Incarnation> impaired;  ///< members that do not reach Redis: they get no shard
@@ -177,6 +178,12 @@ struct WantsToMove {
 struct MoveOver {
   ShardId shard;
   bool moved = false;
+  std::int64_t gap_ms = 0;  ///< without anybody, on the old owner's clock
+};
+/// A shard that another node had is served here; `gap_ms` without anybody.
+struct TakenOver {
+  ShardId shard;
+  std::int64_t gap_ms = 0;
 };
 struct NodeTick {};
 struct LeaveSoon {};  ///< the node was told to leave; the table may not say so yet
@@ -217,6 +224,7 @@ CATGA_LOCAL_MESSAGE(Canary)
 CATGA_LOCAL_MESSAGE(ImpairedNews)
 CATGA_LOCAL_MESSAGE(WantsToMove)
 CATGA_LOCAL_MESSAGE(MoveOver)
+CATGA_LOCAL_MESSAGE(TakenOver)
 CATGA_LOCAL_MESSAGE(NodeTick)
 CATGA_LOCAL_MESSAGE(LeaveSoon)
 CATGA_LOCAL_MESSAGE(LeaveNow)

@@ -1,11 +1,14 @@
 #include "catga/runtime/actors/node_actor.hpp"
 
 #include "catga/runtime/actors/shard_actor.hpp"
+#include "catga/runtime/telemetry/reporter.hpp"
 
 #include <caf/send.hpp>
 
 #include <algorithm>
 #include <limits>
+#include <map>
+#include <set>
 
 namespace catga::actors {
 
@@ -14,6 +17,10 @@ constexpr std::int64_t first_claims_wait_ms = 10'000;  // for cluster.min_member
 constexpr std::int64_t first_right_ms = 5'000;         // T_first, right of the old owner
 constexpr std::int64_t joins_wait_ms = 5;              // per member, see waiting_view_
 constexpr std::int64_t joins_wait_most_ms = 500;
+
+std::string shards_text(std::size_t count) {
+  return std::to_string(count) + (count == 1 ? " shard" : " shards");
+}
 }  // namespace
 
 NodeActor::NodeActor(caf::actor_config& config, Host& host)
@@ -57,8 +64,11 @@ caf::behavior NodeActor::make_behavior() {
       },
       [this](const MoveOver& over) {
         rebalance_.over(over.shard);
-        (over.moved ? moved_ : failed_) += 1;
+        part_.move_over(over.moved, over.gap_ms, boot_ms());
         grant_moves();
+      },
+      [this](const TakenOver& taken) {
+        if (part_.took(taken.shard, taken.gap_ms, boot_ms())) tell_if_over();
       },
       [this](const LeaveSoon&) { wants_to_leave_ = true; },
       [this](const LeaveNow&) {
@@ -111,7 +121,9 @@ void NodeActor::view_adopted(const ViewNews& news) {
   const MembershipView none;
   const ViewChange change = changes(before ? *before->view : none, *news.view);
   rebalance_.adopted(!change.joined.empty(), situation_.leaving, boot_ms());
+  host_.log.in_view(news.view->version.value);
   say_what_changed(before ? *before->view : none, *news.view, news.self);
+  new_part(change, before ? *before->view : none, *news.view);
   host_.names.learn(*news.view);
   {
     const std::lock_guard guard(host_.intake_lock);
@@ -146,48 +158,171 @@ void NodeActor::situation_changed() {
   }
 }
 
+/// Every node writes it into its log; the stream has it from one of them.
 void NodeActor::say_what_changed(const MembershipView& before, const MembershipView& after,
                                  Incarnation self) {
   const ViewChange change = changes(before, after);
-  const std::string version = std::to_string(after.version.value);
   const auto ups =
       std::count_if(after.members.begin(), after.members.end(),
                     [](const Member& member) { return member.state == MemberState::up; });
-  for (const Member& member : change.joined) {
-    host_.log.write(Severity::info, "membership", "catga.node.joined",
-                    "node " + member.name + " is up, " + std::to_string(ups) + " in all",
+  // Of its first view a node only tells that it is in it.
+  const auto speaks = [&, reporter = reporter_of(after) == self](const Member& member) {
+    return reporter && (!before.members.empty() || member.incarnation == self);
+  };
+  const auto say = [&](Severity severity, EventName event, const std::string& text,
+                       const Member& member, LogField more) {
+    host_.log.write(severity, "membership", speaks(member) ? event : event.in_log_only(), text,
                     {{"catga.peer.id", member.name},
                      {"catga.peer.incarnation", text_of(member.incarnation)},
-                     {"catga.view.version", version},
-                     {"nodes", static_cast<std::int64_t>(ups)}});
-    plan_reason_ = "node_joined";
+                     std::move(more)});
+  };
+  for (const Member& member : change.joined) {
+    say(Severity::info, "catga.node.joined",
+        "node " + member.name + " is up, " + std::to_string(ups) + " in all", member,
+        {"nodes", static_cast<std::int64_t>(ups)});
   }
   for (const Member& member : change.leaving) {
     const bool own = member.incarnation == self;
-    host_.log.write(Severity::info, "membership", "catga.node.draining",
-                    "node " + member.name + (own ? " (this one)" : "") + " gives its shards away",
-                    {{"catga.peer.id", member.name},
-                     {"catga.view.version", version},
-                     {"shards", static_cast<std::int64_t>(host_.held.load())}});
-    plan_reason_ = "node_draining";
+    say(Severity::info, "catga.node.draining",
+        "node " + member.name + (own ? " (this one)" : "") + " gives its shards away", member,
+        {"shards", static_cast<std::int64_t>(host_.held.load())});
   }
   for (const Member& member : change.ended) {
     const bool planned = member.state == MemberState::leaving;
-    host_.log.write(planned ? Severity::info : Severity::warn, "membership", "catga.node.left",
-                    "node " + member.name +
-                        (planned ? " has left" : " is gone: its session ended or it was evicted"),
-                    {{"catga.peer.id", member.name},
-                     {"catga.peer.incarnation", text_of(member.incarnation)},
-                     {"catga.view.version", version},
-                     {"cause", std::string(planned ? "planned" : "evicted")}});
-    plan_reason_ = "node_left";
+    say(planned ? Severity::info : Severity::warn, "catga.node.left",
+        "node " + member.name +
+            (planned ? " has left" : " is gone: its session ended or it was evicted"),
+        member, {"cause", std::string(planned ? "planned" : "evicted")});
   }
-  if (!change.joined.empty() || !change.leaving.empty() || !change.ended.empty()) {
-    plan_id_ = version;
-    plan_began_at_ = boot_ms();
-    plan_said_at_ = 0;
-    moved_ = failed_ = 0;
+}
+
+// ---- the story of a rebalance --------------------------------------------------------------------------------------
+
+/// What changed may move shards: a new rebalance begins, and what was left of the one before is part of it.
+void NodeActor::new_part(const ViewChange& change, const MembershipView& before,
+                         const MembershipView& after) {
+  if (change.joined.empty() && change.leaving.empty() && change.ended.empty()) return;
+  if (part_.open()) tell_end("superseded");
+  std::set<ShardId> taking;
+  std::set<std::string> of;
+  const Standing& now = *situation_.standing;
+  const auto ended = [&change](Incarnation node) {
+    return std::any_of(change.ended.begin(), change.ended.end(),
+                       [node](const Member& member) { return member.incarnation == node; });
+  };
+  for (std::uint32_t i = 0; i < host_.config.cluster.shards; ++i) {
+    const ShardId shard{i};
+    if (now.placement.target(shard) != situation_.self) continue;
+    const Incarnation owner = host_.router.routes().look_up(shard).to;  // in the view before
+    const bool left_behind = part_.taking.contains(shard);
+    if (!left_behind && (change.ended.empty() || !ended(owner))) continue;
+    taking.insert(shard);
+    const Member* member = before.find(owner);
+    if (member != nullptr) of.insert(member->name);
   }
+  moves_told_ = false;
+  part_ = RebalancePart{};
+  part_.id = situation_.rebalance = after.version.value;
+  part_.reason = !change.ended.empty()     ? "node_left"
+                 : !change.leaving.empty() ? "node_draining"
+                                           : "node_joined";
+  part_.taking = std::move(taking);
+  std::string names;
+  for (const std::string& name : of) names += (names.empty() ? "" : ", ") + name;
+  if (!part_.taking.empty()) tell_takeovers(names);
+}
+
+void NodeActor::tell_takeovers(const std::string& of) {
+  part_.told(boot_ms());
+  const std::string shards = std::to_string(part_.taking.size());
+  host_.log.write(
+      Severity::info, "handoff", "catga.rebalance.planned",
+      "this node takes over " + shards_text(part_.taking.size()) + (of.empty() ? "" : " of " + of),
+      {{"catga.rebalance.id", std::to_string(part_.id)},
+       {"reason", part_.reason},
+       {"moves", std::int64_t{0}},
+       {"takeovers", static_cast<std::int64_t>(part_.taking.size())},
+       {"by_node", of + "->" + host_.node_id + "=" + shards}});
+}
+
+/// Some of them may not have asked to move yet: what counts is where they are and where they belong.
+void NodeActor::tell_moves() {
+  part_.told(boot_ms());
+  std::map<std::string, std::size_t> to;
+  std::size_t moves = 0;
+  for (std::uint32_t i = 0; i < host_.config.cluster.shards; ++i) {
+    const ShardId shard{i};
+    const Incarnation target = situation_.standing->placement.target(shard);
+    const bool here = host_.router.routes().look_up(shard).to == situation_.self;
+    if (target == situation_.self || (!here && !rebalance_.is_pending(shard))) continue;
+    to[host_.names.of(target)] += 1;
+    moves += 1;
+  }
+  std::string text, by_node;
+  for (const auto& [name, count] : to) {
+    text += (text.empty() ? "" : ", ") + name + " " + std::to_string(count);
+    by_node +=
+        (by_node.empty() ? "" : ",") + host_.node_id + "->" + name + "=" + std::to_string(count);
+  }
+  host_.log.write(Severity::info, "handoff", "catga.rebalance.planned",
+                  shards_text(moves) + " of this node move: to " + text + " (" + part_.reason + ")",
+                  {{"catga.rebalance.id", std::to_string(part_.id)},
+                   {"reason", part_.reason},
+                   {"moves", static_cast<std::int64_t>(moves)},
+                   {"takeovers", std::int64_t{0}},
+                   {"by_node", by_node}});
+}
+
+void NodeActor::tell_end(std::string_view outcome) {
+  const std::int64_t lasted = boot_ms() - part_.told_at;
+  std::string text;
+  if (part_.moved != 0 || part_.taken == 0)
+    text += shards_text(part_.moved) + " moved away from here";
+  if (part_.taken != 0)
+    text += (text.empty() ? "" : ", ") + shards_text(part_.taken) + " taken over";
+  if (part_.failed != 0) text += ", " + std::to_string(part_.failed) + " moves given up";
+  if (outcome == "superseded") text += "; what is left belongs to a newer plan";
+  host_.log.write(part_.failed == 0 ? Severity::info : Severity::warn, "handoff",
+                  "catga.rebalance.completed",
+                  text + ", in " + std::to_string(lasted) + " ms, worst pause " +
+                      std::to_string(part_.gap_ms_max) + " ms",
+                  {{"catga.rebalance.id", std::to_string(part_.id)},
+                   {"reason", part_.reason},
+                   {"outcome", std::string(outcome)},
+                   {"moved", static_cast<std::int64_t>(part_.moved)},
+                   {"taken", static_cast<std::int64_t>(part_.taken)},
+                   {"failed", static_cast<std::int64_t>(part_.failed)},
+                   {"duration_ms", lasted},
+                   {"unavailable_ms_max", part_.gap_ms_max}});
+}
+
+void NodeActor::tell_if_over() {
+  if (!part_.is_over(rebalance_.pending())) return;
+  tell_end(part_.failed == 0 ? "ok" : "partial");
+  moves_told_ = false;
+  const std::uint64_t id = part_.id;
+  const std::string reason = part_.reason;
+  part_ = RebalancePart{};
+  part_.id = id;  // shards that want to move later still belong to it
+  part_.reason = reason;
+}
+
+void NodeActor::tell_if_stuck() {
+  const std::int64_t now = boot_ms();
+  if (!part_.is_stuck(now)) return;
+  std::string shards;
+  std::size_t count = 0;
+  for (std::uint32_t i = 0; i < host_.config.cluster.shards && count < 16; ++i) {
+    if (!rebalance_.is_pending(ShardId{i}) && !part_.taking.contains(ShardId{i})) continue;
+    shards += (count++ == 0 ? "" : ",") + std::to_string(i);
+  }
+  host_.log.write(Severity::warn, "handoff", "catga.rebalance.stuck",
+                  "no shard has moved for " + std::to_string((now - part_.progress_at) / 1000) +
+                      " s; " + std::to_string(rebalance_.pending() + part_.taking.size()) +
+                      " of this node's wait",
+                  {{"catga.rebalance.id", std::to_string(part_.id)},
+                   {"shards", shards},
+                   {"waited_ms", now - part_.progress_at}});
 }
 
 /// Redis was away, or is another server: who had a shard before may be back in a moment, and claims
@@ -275,19 +410,8 @@ void NodeActor::tick() {
                      {"catga.entity.key", slow.entity.key},
                      {"running_ms", slow.running_ms}});
   }
-  const bool over = plan_said_at_ != 0 && rebalance_.pending() == 0;
-  if (over) {
-    host_.log.write(Severity::info, "handoff", "catga.rebalance.completed",
-                    "rebalance ended: " + std::to_string(moved_) +
-                        " shards moved away from here in " + std::to_string(now - plan_said_at_) +
-                        " ms",
-                    {{"catga.rebalance.id", plan_id_},
-                     {"reason", plan_reason_},
-                     {"moved", static_cast<std::int64_t>(moved_)},
-                     {"failed", static_cast<std::int64_t>(failed_)},
-                     {"duration_ms", now - plan_said_at_}});
-    plan_said_at_ = 0;
-  }
+  tell_if_over();
+  tell_if_stuck();
 }
 
 /// Handlers that run too long are left out: they are for the log, and in the simulator none does.
@@ -295,7 +419,7 @@ std::int64_t NodeActor::next_tick() const {
   if (host_.standing.session_ok() != session_ok_) return 0;
   if (nats_lost_at_ != 0 && situation_.leaving) return 0;
   if (releasing_ && host_.held.load() != 0) return 0;
-  if (rebalance_.pending() != 0 || plan_said_at_ != 0) return 0;
+  if (rebalance_.pending() != 0 || part_.is_over(0)) return 0;
   std::int64_t next = std::numeric_limits<std::int64_t>::max();
   if (session_ok_) next = std::min(next, host_.standing.session_deadline_ms.load());
   if (waiting_view_) next = std::min(next, next_view_at_);
@@ -306,17 +430,9 @@ std::int64_t NodeActor::next_tick() const {
 
 void NodeActor::grant_moves() {
   const std::int64_t now = boot_ms();
-  const std::size_t pending = rebalance_.pending();
   const std::vector<ShardId> granted = rebalance_.grant(now);
-  if (!granted.empty() && plan_said_at_ == 0) {
-    plan_said_at_ = now;
-    host_.log.write(
-        Severity::info, "handoff", "catga.rebalance.planned",
-        std::to_string(pending) + " shards of this node have a new place (" + plan_reason_ + ")",
-        {{"catga.rebalance.id", plan_id_},
-         {"reason", plan_reason_},
-         {"moves", static_cast<std::int64_t>(pending)}});
-  }
+  if (!granted.empty() && !moves_told_) tell_moves();
+  if (!granted.empty()) moves_told_ = true;
   for (const ShardId shard : granted) {
     send(shards_[shard.value], Happened{std::make_shared<ShardEvent>(MoveGranted{next_move_++})});
   }

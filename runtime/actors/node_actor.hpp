@@ -2,6 +2,7 @@
 #pragma once
 #include "catga/runtime/actors/messages.hpp"
 #include "catga/runtime/actors/surroundings.hpp"
+#include "catga/runtime/telemetry/rebalance_part.hpp"
 #include "catga/sharding/rebalance.hpp"
 
 #include <caf/event_based_actor.hpp>
@@ -36,6 +37,13 @@ class NodeActor final : public caf::event_based_actor {
   void live_on_as(Incarnation self);
   void tick();
   void grant_moves();
+  void new_part(const ViewChange& change, const MembershipView& before,
+                const MembershipView& after);
+  void tell_takeovers(const std::string& of);
+  void tell_moves();
+  void tell_end(std::string_view outcome);
+  void tell_if_over();
+  void tell_if_stuck();
   void tell_shards(ShardEvent event);
   void shard_down(const caf::down_msg& down);
 
@@ -60,12 +68,8 @@ class NodeActor final : public caf::event_based_actor {
   std::int64_t started_at_;
   std::uint64_t next_move_ = 1;
 
-  // the rebalance being told in the log
-  std::int64_t plan_began_at_ = 0;
-  std::int64_t plan_said_at_ = 0;
-  std::string plan_id_;
-  std::string plan_reason_ = "node_joined";
-  std::size_t moved_ = 0, failed_ = 0;
+  RebalancePart part_;       ///< being told
+  bool moves_told_ = false;  ///< of it
 };
 
 }  // namespace catga::actors

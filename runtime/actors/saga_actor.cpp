@@ -347,7 +347,7 @@ void SagaActor::count_retry(const SagaTask&, std::uint32_t attempt) {
 
 void SagaActor::act(saga_action::Tell& action) {
   const SagaNews& news = action.news;
-  const auto say = [&](Severity severity, std::string_view event, const std::string& words) {
+  const auto say = [&](Severity severity, EventName event, const std::string& words) {
     host_.log.write(severity, "saga", event, "saga " + text_of(saga_) + ' ' + words,
                     {{"catga.saga.type", saga_.kind},
                      {"catga.saga.id", saga_.key},
@@ -383,7 +383,11 @@ void SagaActor::ended(const SagaNews& news) {
   });
   const bool well = news.standing.status == SagaStatus::completed;
   const std::string status(name_of(news.standing.status));
-  host_.log.write(well ? Severity::debug : Severity::info, "saga", "catga.saga." + status,
+  const EventName event = well ? EventName("catga.saga.completed")
+                          : news.standing.status == SagaStatus::aborted
+                              ? EventName("catga.saga.aborted")
+                              : EventName("catga.saga.compensated");
+  host_.log.write(well ? Severity::debug : Severity::info, "saga", event,
                   "saga " + text_of(saga_) + " was " + status + " after " +
                       seconds(news.lasted_ms) + (news.text.empty() ? "" : ": " + news.text),
                   {{"catga.saga.type", saga_.kind},

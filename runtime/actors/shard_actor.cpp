@@ -285,9 +285,11 @@ void ShardActor::act(const AskCas& action) {
     mode_ = "takeover";
     came_from_ = action.expected ? action.expected->incarnation : Incarnation{};
     if (stopped_at_ == 0) stopped_at_ = adopted_at_;
+    tell_claim();
   } else if (shard_.purpose == CasPurpose::readopt) {
     mode_ = "readopt";
     came_from_ = shard_.token.incarnation;
+    tell_claim();
   } else if (shard_.purpose == CasPurpose::transfer) {
     // Tells that were delivered need no second owner: without them its outbox is often empty.
     const std::lock_guard guard(gate_->relay_lock);
@@ -303,6 +305,16 @@ void ShardActor::act(const AskCas& action) {
         }
         caf::anon_send(self, Happened{std::make_shared<ShardEvent>(std::move(event))});
       });
+}
+
+void ShardActor::tell_claim() {
+  if (!came_from_ || came_from_ == situation_->self || claiming_for_ == situation_->rebalance + 1)
+    return;
+  claiming_for_ = situation_->rebalance + 1;  // 0: nothing told
+  tell_move(
+      "catga.shard.handoff.started",
+      "shard " + std::to_string(shard_.id.value) + " of " + node_name(came_from_) + " is claimed",
+      came_from_, situation_->self, mode_, {});
 }
 
 void ShardActor::act(const AskRecord& action) {
@@ -348,16 +360,21 @@ void ShardActor::act(const Serve& action) {
     const std::int64_t gap = stopped_at_ == 0 ? 0 : now - stopped_at_;
     const bool from_another = came_from_ && came_from_ != situation_->self;
     const bool planned = mode_ == "planned";  // told by the old owner, on whose clock the gap is
-    host_.log.write(from_another && !planned ? Severity::info : Severity::debug, "handoff",
-                    "catga.shard.handoff.completed",
-                    "shard " + std::to_string(shard_.id.value) + " is served here after " +
-                        std::to_string(gap) + " ms",
-                    {shard_field(shard_.id),
-                     {"catga.node.from", from_another ? node_name(came_from_) : std::string("-")},
-                     {"catga.node.to", host_.node_id},
-                     {"mode", std::string(mode_)},
-                     {"catga.shard.epoch", std::to_string(action.token.epoch.value)},
-                     {"unavailable_ms", gap}});
+    const std::string text = "shard " + std::to_string(shard_.id.value) + " is served here after " +
+                             std::to_string(gap) + " ms";
+    if (from_another && !planned) {
+      send(host_.node, TakenOver{shard_.id, gap});
+      tell_move("catga.shard.handoff.completed", text, came_from_, situation_->self, mode_,
+                {{"catga.shard.epoch", std::to_string(action.token.epoch.value)},
+                 {"unavailable_ms", gap}});
+    } else if (from_another) {  // the old owner tells it to all
+      tell_move(
+          EventName("catga.shard.handoff.completed").in_log_only(), text, came_from_,
+          situation_->self, mode_,
+          {{"catga.shard.epoch", std::to_string(action.token.epoch.value)}, {"acquire_ms", gap}});
+    } else {
+      host_.log.write(Severity::debug, "handoff", "", text, {shard_field(shard_.id)});
+    }
   }
   const bool given_away = !came_from_ || came_from_ == situation_->self || mode_ == "planned";
   sagas_.serve(action.token, gate_, action.fresh && !given_away);
@@ -454,6 +471,12 @@ void ShardActor::act(const DropMemory& action) {
 void ShardActor::act(const Reroute&) { routes_changed_ = true; }
 
 void ShardActor::act(const SendOffer& action) {
+  if (std::exchange(offered_, action.move) != action.move) {
+    offered_to_ = action.to;
+    tell_move("catga.shard.handoff.started",
+              "shard " + std::to_string(shard_.id.value) + " is offered to " + node_name(action.to),
+              situation_->self, action.to, "planned", {});
+  }
   if (host_.carrier != nullptr)
     (void)host_.carrier->push(action.to, wire::Offer{shard_.id, action.move, action.epoch});
 }
@@ -484,13 +507,33 @@ void ShardActor::act(const MoveEnded& action) {
     slot_held_since_ = boot_ms();
   } else {
     send(host_.node, MoveOver{shard_.id, false});
+    if (offered_ != 0)
+      tell_move("catga.shard.handoff.failed",
+                "the move of shard " + std::to_string(shard_.id.value) + " to " +
+                    node_name(offered_to_) + " is given up for now",
+                situation_->self, offered_to_, "planned", {{"error", std::string("given up")}});
   }
+  offered_ = 0;
 }
 
-void ShardActor::free_slot() {
+void ShardActor::free_slot(std::int64_t gap_ms) {
   if (slot_held_since_ == 0) return;
   slot_held_since_ = 0;
-  send(host_.node, MoveOver{shard_.id, true});
+  send(host_.node, MoveOver{shard_.id, true, gap_ms});
+}
+
+/// One hand-off in the log, at debug: a rebalance has hundreds. The stream has them all.
+void ShardActor::tell_move(EventName event, const std::string& text, Incarnation from,
+                           Incarnation to, std::string_view mode,
+                           std::initializer_list<LogField> more) {
+  std::vector<LogField> fields{{"catga.rebalance.id", std::to_string(situation_->rebalance)},
+                               shard_field(shard_.id),
+                               {"catga.node.from", from ? node_name(from) : "-"},
+                               {"catga.node.to", node_name(to)},
+                               {"mode", std::string(mode)}};
+  fields.insert(fields.end(), more);
+  host_.log.write(event.streamed() ? Severity::debug : Severity::trace, "handoff", event, text,
+                  fields);
 }
 
 // ---- messages ----------------------------------------------------------------------------------------------------
@@ -964,20 +1007,17 @@ void ShardActor::handover_arrived(HandoverArrived& message) {
 /// The new owner says that it serves the shard: the move is over, on our clock.
 void ShardActor::moved_away(Incarnation owner, Epoch epoch) {
   if (!moving_to_ || owner != moving_to_ || epoch != moving_epoch_) return;
-  free_slot();
   const std::int64_t gap = stopped_at_ == 0 ? 0 : boot_ms() - stopped_at_;
-  host_.log.write(Severity::info, "handoff", "catga.shard.handoff.completed",
-                  "shard " + std::to_string(shard_.id.value) + " moved " + host_.node_id + " -> " +
-                      node_name(owner) + " in " + std::to_string(gap) + " ms",
-                  {shard_field(shard_.id),
-                   {"catga.node.from", host_.node_id},
-                   {"catga.node.to", node_name(owner)},
-                   {"mode", std::string("planned")},
-                   {"catga.shard.epoch", std::to_string(epoch.value)},
-                   {"entities", static_cast<std::int64_t>(entities_before_)},
-                   {"drain_ms", drained_at_ - stopped_at_},
-                   {"transfer_ms", transferred_at_ - drained_at_},
-                   {"unavailable_ms", gap}});
+  free_slot(gap);
+  tell_move("catga.shard.handoff.completed",
+            "shard " + std::to_string(shard_.id.value) + " moved " + host_.node_id + " -> " +
+                node_name(owner) + " in " + std::to_string(gap) + " ms",
+            situation_->self, owner, "planned",
+            {{"catga.shard.epoch", std::to_string(epoch.value)},
+             {"entities", static_cast<std::int64_t>(entities_before_)},
+             {"drain_ms", drained_at_ - stopped_at_},
+             {"transfer_ms", transferred_at_ - drained_at_},
+             {"unavailable_ms", gap}});
   moving_to_ = {};
   stopped_at_ = 0;
 }

@@ -103,7 +103,10 @@ class ShardActor final : public caf::event_based_actor {
   void handover_due();
   void handover_arrived(HandoverArrived& message);
   void moved_away(Incarnation owner, Epoch epoch);
-  void free_slot();
+  void free_slot(std::int64_t gap_ms = 0);
+  void tell_claim();
+  void tell_move(EventName event, const std::string& text, Incarnation from, Incarnation to,
+                 std::string_view mode, std::initializer_list<LogField> more);
 
   // outbox and timers
   void read_outbox(const std::string& after);
@@ -179,6 +182,9 @@ class ShardActor final : public caf::event_based_actor {
 
   // for the log: when and how this shard became unavailable or changed hands
   std::int64_t stopped_at_ = 0, drained_at_ = 0, transferred_at_ = 0;
+  std::uint64_t offered_ = 0;  // the move told as started; 0: none
+  Incarnation offered_to_;
+  std::uint64_t claiming_for_ = 0;  // the rebalance whose claim was told, plus 1
   Incarnation moving_to_;
   Epoch moving_epoch_;
   std::int64_t slot_held_since_ = 0;  // our place among the moves under way

@@ -6,6 +6,7 @@ bool Host::admits(const Envelope& envelope) {
   const auto& waits = envelope.kind == MessageClass::query ? queries_wait_ms : commands_wait_ms;
   const std::int64_t wait = waits.load(std::memory_order_relaxed);
   if (wait == 0 || envelope.kind == MessageClass::tell || !envelope.path.empty()) return true;
+  refused.fetch_add(1, std::memory_order_relaxed);
   router.answer(
       envelope,
       Error{Code::overloaded,
@@ -24,6 +25,37 @@ void Host::look_at_load(const Backlog& workers) {
   };
   say(queries_wait_ms, waits.query);
   say(commands_wait_ms, waits.command);
+  tell_overload(std::max(waits.query, waits.command).count());
+}
+
+/// Overload begins with the first refusal and ends after ten seconds without one.
+void Host::tell_overload(std::int64_t wait_ms) {
+  constexpr std::int64_t quiet_ms = 10'000;
+  const std::uint64_t total = refused.load(std::memory_order_relaxed);
+  const std::int64_t now = boot_ms();
+  if (total != refused_told) {
+    refused_told = total;
+    refused_at = now;
+    if (overload_since != 0) return;
+    overload_since = now;
+    log.write(
+        Severity::warn, "node", "catga.overload.started",
+        "this node has more to do than it can: messages are refused, what comes now would wait " +
+            std::to_string(wait_ms) + " ms",
+        {{"limit", std::string("admission.wait_ms")},
+         {"value", wait_ms},
+         {"refused", static_cast<std::int64_t>(total - refused_before)}});
+  } else if (overload_since != 0 && now - refused_at >= quiet_ms) {
+    const std::int64_t lasted = refused_at - overload_since;
+    log.write(Severity::info, "node", "catga.overload.ended",
+              "the overload is over: " + std::to_string(total - refused_before) +
+                  " messages were refused in " + std::to_string(lasted) + " ms",
+              {{"limit", std::string("admission.wait_ms")},
+               {"duration_ms", lasted},
+               {"refused", static_cast<std::int64_t>(total - refused_before)}});
+    overload_since = 0;
+    refused_before = total;
+  }
 }
 
 }  // namespace catga::actors

@@ -203,7 +203,7 @@ struct MembershipDriver::Private {
   void carry_out(const NewPrimary& primary);
   void carry_out(const Note& note);
 
-  void write(Severity severity, std::string_view event, const std::string& text,
+  void write(Severity severity, EventName event, const std::string& text,
              std::initializer_list<LogField> fields = {}) {
     if (sources.log != nullptr) sources.log->write(severity, "membership", event, text, fields);
   }

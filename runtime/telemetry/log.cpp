@@ -25,6 +25,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <vector>
 
 namespace catga {
 namespace {
@@ -261,6 +262,14 @@ std::string json_line(const LogRecord& record) {
   }
   out += R"(,"catga.node.id":)";
   whole = append_string(out, record.node, 128) && whole;
+  const auto about_event = [&](std::string_view key, std::string_view value) {
+    if (record.event.empty() || value.empty()) return;
+    out += key;
+    whole = append_string(out, value, 128) && whole;
+  };
+  about_event(R"(,"catga.node.incarnation":)", record.incarnation);
+  about_event(R"(,"catga.event.id":)", record.event_id);
+  about_event(R"(,"catga.view.version":)", record.view_version);
   for (const auto& field : record.fields) whole = append_field(out, field, limit) && whole;
   out += whole ? std::string_view("}") : truncated_mark;
   return out;
@@ -316,6 +325,10 @@ struct Log::Private {
   std::shared_ptr<spdlog::async_logger> logger = std::make_shared<spdlog::async_logger>(
       "catga", output, pool, spdlog::async_overflow_policy::overrun_oldest);
   std::atomic<std::uint64_t> queued{0};
+  std::string incarnation;
+  std::atomic<std::uint64_t> events{0};
+  std::atomic<std::uint64_t> view_version{0};
+  std::vector<LogTap*> taps;
   std::uint64_t dropped_told = 0;  // the writing thread's
 
   Private(const Config::Log& settings, std::string of_cluster, std::string of_node)
@@ -374,17 +387,41 @@ bool Log::wants(Severity severity) const {
   return static_cast<int>(severity) >= private_->levels.lowest();
 }
 
-void Log::write(Severity severity, std::string_view logger, std::string_view event,
-                std::string_view message, std::initializer_list<LogField> fields) {
-  if (static_cast<int>(severity) < private_->levels.of(logger)) return;
-  private_->carry(severity, private_->line_of({.unix_us = unix_us_now(),
-                                               .severity = severity,
-                                               .logger = logger,
-                                               .event = event,
-                                               .message = message,
-                                               .cluster = private_->cluster,
-                                               .node = private_->node,
-                                               .fields = {fields.begin(), fields.size()}}));
+void Log::identify(std::string incarnation) { private_->incarnation = std::move(incarnation); }
+
+void Log::in_view(std::uint64_t version) {
+  private_->view_version.store(version, std::memory_order_relaxed);
+}
+
+void Log::add(LogTap& tap) { private_->taps.push_back(&tap); }
+
+void Log::write(Severity severity, std::string_view logger, EventName event,
+                std::string_view message, std::span<const LogField> fields) {
+  Private& self = *private_;
+  const bool in_log = static_cast<int>(severity) >= self.levels.of(logger);
+  const bool for_others = !self.taps.empty() && (event || severity >= Severity::warn);
+  if (!in_log && !for_others) return;
+  std::string event_id, view;
+  if (event && !self.incarnation.empty()) {
+    event_id = fmt::format("{}-{}", self.incarnation, self.events.fetch_add(1) + 1);
+    if (const auto version = self.view_version.load(std::memory_order_relaxed); version != 0)
+      view = fmt::to_string(version);
+  }
+  const LogRecord record{.unix_us = unix_us_now(),
+                         .severity = severity,
+                         .logger = logger,
+                         .event = event.text(),
+                         .message = message,
+                         .cluster = self.cluster,
+                         .node = self.node,
+                         .fields = fields,
+                         .incarnation = self.incarnation,
+                         .event_id = event_id,
+                         .view_version = view,
+                         .streamed = event.streamed()};
+  if (in_log) self.carry(severity, self.line_of(record));
+  if (for_others)
+    for (LogTap* const tap : self.taps) tap->take(record);
 }
 
 void Log::flush() {

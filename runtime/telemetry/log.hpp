@@ -2,6 +2,7 @@
 // and fields.
 #pragma once
 #include "catga/runtime/config.hpp"
+#include "catga/runtime/telemetry/cluster_events.hpp"
 
 #include <cstdint>
 #include <initializer_list>
@@ -12,8 +13,6 @@
 #include <variant>
 
 namespace catga {
-
-enum class Severity : std::uint8_t { trace, debug, info, warn, error };
 
 /// One attribute of a record: `{"catga.shard.id", 17}`. 64-bit ids (versions, epochs) go in as
 /// text.
@@ -29,6 +28,16 @@ struct LogRecord {
   std::string_view logger, event, message;
   std::string_view cluster, node;
   std::span<const LogField> fields;
+  std::string_view incarnation{}, event_id{}, view_version{};  ///< of events
+  bool streamed = false;  ///< an event that the stream shows as well
+};
+
+/// Somebody who gets records as well: all events, whatever their severity, and all lines from WARN on. Called by the thread
+/// that writes the line, which must not wait.
+class LogTap {
+ public:
+  virtual ~LogTap() = default;
+  virtual void take(const LogRecord& record) = 0;
 };
 
 /// The longest line, without its newline. What does not fit is cut, and `truncated` says so.
@@ -48,9 +57,19 @@ class Log {
   /// Whether a line of this severity would be written: ask before building an expensive message.
   bool wants(Severity severity) const;
   /// `logger`: node, membership, ring, handoff, entity, store, nats, gateway, app. `event`: a name
-  /// of the event table of ARCHITECTURE.md or "".
-  void write(Severity severity, std::string_view logger, std::string_view event,
-             std::string_view message, std::initializer_list<LogField> fields = {});
+  /// of event_table, then it goes to the stream of events too, whatever the level; or "".
+  void write(Severity severity, std::string_view logger, EventName event, std::string_view message,
+             std::initializer_list<LogField> fields = {}) {
+    write(severity, logger, event, message, std::span(fields.begin(), fields.size()));
+  }
+  void write(Severity severity, std::string_view logger, EventName event, std::string_view message,
+             std::span<const LogField> fields);
+  /// Before the first event: the incarnation in their ids.
+  void identify(std::string incarnation);
+  /// The view that events are told in from now on. Any thread.
+  void in_view(std::uint64_t version);
+  /// Before others write. `tap` outlives the log or its last line.
+  void add(LogTap& tap);
   void flush();
 
  private:

@@ -53,7 +53,7 @@ catga::Status Cluster::start_node(const std::string& name) {
                                          "--log-format",
                                          "json",
                                          "--log-level",
-                                         "info"};
+                                         "info,handoff=debug"};
   auto process = CATGA_TRY(Process::start(command, log));
   if (!nodes_.contains(name)) timeline_.follow(log);
   nodes_[name] = std::move(process);

@@ -194,7 +194,7 @@ class World:
     def launch(self, name, cluster=CLUSTER, shards=1024, members=1, more=(), pipes=False):
         pinned = ["taskset", "-c", ",".join(map(str, self.cpus))] if self.cpus else []
         command = [*pinned, self.programs / "catga-bench-node",
-                   *self.settings(name, cluster, shards, "info",
+                   *self.settings(name, cluster, shards, "info,handoff=debug",
                                   ["--cluster-min-members", members, *more])]
         node = NodeProcess(name, command, self.folder / f"{cluster}-{name}.log", pipes=pipes)
         self.others.append(node)

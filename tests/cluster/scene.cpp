@@ -70,7 +70,8 @@ NodeProcess& Scene::launch(const std::string& name, const Flags& flags,
             "--drain-linger",      "100ms",
             "--nats-urls",         servers.nats.url(),
             "--redis-url",         servers.redis.url(),
-            "--log-format",        "json"};
+            "--log-format",        "json",
+            "--log-level",         "info,handoff=debug"};
   for (std::size_t i = 0; i + 1 < flags.size(); i += 2) {  // a flag given here replaces
     const auto known = std::ranges::find(all, flags[i]);
     if (known == all.end())

@@ -1,0 +1,88 @@
+// The agreed names of what happens in a cluster: one table for the log, the event stream and whoever lists them.
+//
+// An EventName can only be made of a name in the table, and that is decided by the compiler; a test
+// looks for rows that nobody uses. What an event means is never said anywhere else.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace catga {
+
+enum class Severity : std::uint8_t { trace, debug, info, warn, error };
+
+/// One row: `level` is the usual one; help says when it is another.
+struct EventRow {
+  std::string_view name;
+  Severity level;
+  std::string_view fields;  ///< its own, besides those that every event has; comma separated
+  std::string_view help;
+};
+
+/// Fields of every event, wherever it is shown.
+inline constexpr std::string_view common_event_fields =
+    "timestamp,severity,message,logger,event.name,catga.cluster.name,catga.node.id,"
+    "catga.node.incarnation,catga.event.id,catga.view.version";
+
+// clang-format off
+inline constexpr std::array event_table{
+    EventRow{"catga.node.joined", Severity::info, "catga.peer.id,catga.peer.incarnation,nodes", "a view with a new UP node is adopted; the stream has it once, from the reporter"},
+    EventRow{"catga.node.suspected", Severity::warn, "catga.peer.id,catga.peer.incarnation,cause,needed,silence_ms", "heartbeats are missing (heartbeat), or NATS says that nobody listens there (no_responders): a vote to evict"},
+    EventRow{"catga.node.cleared", Severity::info, "catga.peer.id,catga.peer.incarnation,silence_ms", "a suspicion is refuted"},
+    EventRow{"catga.node.left", Severity::info, "catga.peer.id,catga.peer.incarnation,cause", "a view without the node is adopted; WARN unless cause is planned; the stream has it once, from the reporter"},
+    EventRow{"catga.node.draining", Severity::info, "catga.peer.id,cause,shards", "a node enters LEAVING; with a cause: said by that node itself"},
+    EventRow{"catga.node.drained", Severity::info, "outcome,shards_left,duration_ms", "the drain ends; ERROR if shards are left"},
+    EventRow{"catga.rebalance.planned", Severity::info, "catga.rebalance.id,reason,moves,takeovers,by_node", "shards that this node has, or that nobody has any more, belong elsewhere now; each node tells its own part"},
+    EventRow{"catga.rebalance.completed", Severity::info, "catga.rebalance.id,reason,outcome,moved,taken,failed,duration_ms,unavailable_ms_max", "this node's part is done (ok, partial), or a newer plan replaces it (superseded)"},
+    EventRow{"catga.rebalance.stuck", Severity::warn, "catga.rebalance.id,shards,waited_ms", "no move of this node has ended for long while some are pending; repeated every minute"},
+    EventRow{"catga.shard.handoff.started", Severity::debug, "catga.rebalance.id,catga.shard.id,catga.node.from,catga.node.to,mode", "the owner offers a shard (planned), or a new owner begins to take it (takeover, readopt)"},
+    EventRow{"catga.shard.handoff.completed", Severity::debug, "catga.rebalance.id,catga.shard.id,catga.node.from,catga.node.to,mode,catga.shard.epoch,entities,drain_ms,transfer_ms,unavailable_ms,acquire_ms", "the new owner serves the shard; the stream has it from the old one (planned) or the new one (takeover, readopt); the log of a new one has planned moves too, with acquire_ms"},
+    EventRow{"catga.shard.handoff.failed", Severity::debug, "catga.rebalance.id,catga.shard.id,catga.node.from,catga.node.to,mode,error", "a move is given up; the shard stays where it is and is offered again; catga.rebalance.completed counts them and is WARN then"},
+    EventRow{"catga.shard.ownership.lost", Severity::warn, "catga.shard.id,catga.shard.epoch,cause", "this node may no longer write a shard it served: fenced, rollback"},
+    EventRow{"catga.saga.started", Severity::debug, "catga.saga.type,catga.saga.id,catga.saga.step,cause,error", "a saga begins"},
+    EventRow{"catga.saga.completed", Severity::debug, "catga.saga.type,catga.saga.id,outcome,duration_ms", "a saga reached its end"},
+    EventRow{"catga.saga.compensated", Severity::info, "catga.saga.type,catga.saga.id,outcome,duration_ms", "a saga undid what it had done"},
+    EventRow{"catga.saga.aborted", Severity::info, "catga.saga.type,catga.saga.id,outcome,duration_ms", "an operator ended a saga as it was"},
+    EventRow{"catga.saga.stuck", Severity::error, "catga.saga.type,catga.saga.id,catga.saga.step,cause,error", "a saga parks and waits for an operator"},
+    EventRow{"catga.saga.resumed", Severity::info, "catga.saga.type,catga.saga.id,catga.saga.step,cause,error", "an operator's verb un-parks a saga"},
+    EventRow{"catga.redis.lost", Severity::error, "error", "Redis does not answer, or its connection broke"},
+    EventRow{"catga.redis.restored", Severity::info, "outage_ms", "Redis answers again"},
+    EventRow{"catga.redis.rolled_back", Severity::error, "run_id_old,run_id_new,view_old,view_new", "the primary changed and acknowledged data may be gone; every shard is taken anew"},
+    EventRow{"catga.nats.lost", Severity::error, "", "this node is disconnected from NATS"},
+    EventRow{"catga.nats.restored", Severity::info, "outage_ms", "NATS is connected again"},
+    EventRow{"catga.overload.started", Severity::warn, "limit,value,refused", "the first message is refused because this node has too much to do"},
+    EventRow{"catga.overload.ended", Severity::info, "limit,duration_ms,refused", "nothing was refused for 10 s"},
+    EventRow{"catga.entity.activation_failed", Severity::error, "catga.entity.kind,catga.shard.id", "the state of an entity cannot be loaded or decoded"},
+};
+// clang-format on
+
+/// Null if there is no such event.
+constexpr const EventRow* find_event(std::string_view name) {
+  for (const EventRow& row : event_table)
+    if (row.name == name) return &row;
+  return nullptr;
+}
+
+/// The name of an event of the table, or none (""). Any other text does not compile.
+class EventName {
+ public:
+  consteval EventName(const char* name) : row_(find_event(name)) {  // NOLINT: reads as the name
+    if (row_ == nullptr && *name != '\0') throw "this event is not in event_table";
+  }
+  constexpr explicit operator bool() const { return row_ != nullptr; }
+  constexpr std::string_view text() const { return row_ == nullptr ? "" : row_->name; }
+  /// Not for the stream: another node tells it there for all.
+  constexpr EventName in_log_only() const {
+    EventName copy = *this;
+    copy.streamed_ = false;
+    return copy;
+  }
+  constexpr bool streamed() const { return row_ != nullptr && streamed_; }
+
+ private:
+  const EventRow* row_;
+  bool streamed_ = true;
+};
+
+}  // namespace catga

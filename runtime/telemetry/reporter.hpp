@@ -1,0 +1,11 @@
+// Who tells what all nodes know.
+#pragma once
+#include "catga/sharding/view.hpp"
+
+namespace catga {
+
+/// The UP member that speaks for the cluster in this view; every node computes the same one, nobody elects it. None:
+/// nobody is UP.
+Incarnation reporter_of(const MembershipView& view);
+
+}  // namespace catga
