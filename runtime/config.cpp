@@ -8,6 +8,7 @@
 
 #include "catga/persistence/redis/options.hpp"
 #include "catga/runtime/retention.hpp"
+#include "catga/runtime/settings.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -843,6 +844,12 @@ void print_settings(const Merge& merge) {
   }
 }
 
+Config with_sources(const Merge& merge) {
+  Config config = merge.config;
+  config.sources = merge.sources;
+  return config;
+}
+
 [[noreturn]] void leave(const std::vector<std::string>& mistakes, int exit_code) {
   for (const auto& mistake : mistakes) fmt::print(stderr, "{}\n", mistake);
   if (exit_code == 2) fmt::print(stderr, "--help lists what there is\n");
@@ -887,7 +894,7 @@ Config Config::from(int argc, const char* const* argv) {
   if (merge.check) print_settings(merge);
   if (!merge.values.empty()) leave(merge.values, 78);
   if (merge.check) leave({}, 0);
-  return merge.config;
+  return with_sources(merge);
 }
 
 Result<Config> Config::parse(const std::vector<std::string>& arguments,
@@ -897,7 +904,33 @@ Result<Config> Config::parse(const std::vector<std::string>& arguments,
   if (merge.help || merge.version || merge.check)
     return Error{Code::malformed, "--help, --version and --check-config are for Config::from"};
   if (!merge.values.empty()) return Error{Code::malformed, lines_of(merge.values)};
-  return merge.config;
+  return with_sources(merge);
+}
+
+std::vector<SettingLine> settings_of(const Config& config) {
+  static const Config defaults;
+  std::vector<SettingLine> lines;
+  for (const Setting& setting : all_settings()) {
+    SettingLine line{.key = setting.key,
+                     .variable = variable_of(setting.key),
+                     .flag = setting.has_flag ? flag_of(setting.key) : "",
+                     .unit = setting.unit,
+                     .value = setting.get(config),
+                     .source = "default",
+                     .standard = setting.get(defaults),
+                     .help = setting.help,
+                     .secret = setting.secret};
+    const auto source = config.sources.find(setting.key);
+    if (!setting.file_of.empty() && source == config.sources.end()) line.value.clear();
+    if (source != config.sources.end())
+      line.source = source->second;
+    else if (line.value != line.standard && setting.file_of.empty())
+      line.source = config.sources.contains(setting.key + "_file")
+                        ? config.sources.at(setting.key + "_file")
+                        : "program";
+    lines.push_back(std::move(line));
+  }
+  return lines;
 }
 
 Status Config::validate() const {

@@ -4,6 +4,8 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -131,6 +133,8 @@ struct Config {
     ms patience{60000};  ///< NATS and Redis are tried for so long, then exit 69
   } start;
   bool embedded_mode = false;  ///< one node, stores in memory, no servers
+  std::map<std::string, std::string, std::less<>>
+      sources;  ///< of parse() and from(): where each setting was set that was, by key
 
   /// One node in this process with the same semantics and nothing to install: the first five minutes, unit tests.
   static Config embedded();

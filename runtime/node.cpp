@@ -3,9 +3,12 @@
 #include "catga/entities/operation.hpp"
 #include "catga/persistence/memory/memory_stores.hpp"
 #include "catga/persistence/redis/primary_watch.hpp"
+#include "catga/runtime/actors/inside.hpp"
 #include "catga/runtime/actors/node_actor.hpp"
 #include "catga/runtime/actors/reception.hpp"
 #include "catga/runtime/actors/worker_queue.hpp"
+#include "catga/runtime/admin/api.hpp"
+#include "catga/runtime/admin/desk.hpp"
 #include "catga/runtime/cluster/membership_driver.hpp"
 #include "catga/runtime/connections.hpp"
 #include "catga/runtime/letter_desk.hpp"
@@ -120,6 +123,10 @@ struct Node::Private {
   std::unique_ptr<actors::Reception> reception;
   std::unique_ptr<MembershipDriver> driver;
   std::unique_ptr<Gateway> gateway;
+  std::unique_ptr<admin::Inside> inside;
+  std::unique_ptr<admin::Desk> desk_of_operators;  // null in embedded mode
+  std::unique_ptr<admin::Api> api;
+  std::atomic<bool> leaving{false};  ///< an operator told it to; only a new process comes back
 
   std::mutex lock;
   std::condition_variable changed;
@@ -239,7 +246,39 @@ struct Node::Private {
     wait_until_serving();
     gateway =
         std::make_unique<Gateway>(connections->prefix(), kinds, router(), connections->nats());
-    return gateway->open();
+    CATGA_TRY(gateway->open());
+    open_api();
+    desk_of_operators = std::make_unique<admin::Desk>(connections->nats(), connections->prefix(),
+                                                      config.node.id, text_of(process));
+    return desk_of_operators->open(*api);
+  }
+
+  /// What answers operators, whoever carries their questions.
+  void open_api() {
+    std::vector<std::string> types;
+    for (const auto& saga : sagas)
+      if (std::ranges::find(types, saga->type) == types.end()) types.push_back(saga->type);
+    inside = std::make_unique<actors::NodeInside>(*host, [this] { return leave_the_ring(); });
+    api = std::make_unique<admin::Api>(admin::Surroundings{
+        config, kinds, std::move(types), *inside, router(), &stores->owners(),
+        [this](const std::string& levels) { log.set_levels(levels); },
+        [this](const std::vector<std::string>& nodes, const admin::Request& request) {
+          if (desk_of_operators) return desk_of_operators->ask(nodes, request);
+          return std::vector<admin::Told>{};
+        }});
+  }
+
+  /// As drain() begins, but the process stays: it can be looked at, and calls of others go on to their owners.
+  Status leave_the_ring() {
+    if (!driver) return Error{Code::rejected, "an embedded node has nobody to give its shards to"};
+    if (leaving.exchange(true)) return Done{};
+    log.write(Severity::info, "node", "catga.node.draining",
+              "an operator has it give its shards away",
+              {{"cause", std::string("operator")},
+               {"shards", static_cast<std::int64_t>(host->held.load())}});
+    caf::anon_send(host->node, actors::LeaveSoon{});
+    driver->leave();
+    return Done{};
   }
 
   void redis_link(bool is_up, const std::string& why) {
@@ -498,6 +537,10 @@ struct Node::Private {
     }
     door.lead_to(nullptr);
     if (gateway) gateway->close();
+    if (desk_of_operators) {
+      router().close();  // it may be waiting for an answer
+      desk_of_operators->close();
+    }
     if (subscriptions) subscriptions->close();
     if (driver) driver->stop();
     if (local_router) local_router->close();

@@ -49,7 +49,7 @@ bool Doorway::passes(Envelope& envelope) {
   if (at == entities_.end()) return false;
   Active& active = at->second;
   if (active.leaving || waiting(active) >= mailbox_) return false;
-  active.sent += 1;
+  count(active);
   active.actor->post(std::move(envelope));  // under the lock: before anything its shard says to it
   return true;
 }
@@ -57,6 +57,25 @@ bool Doorway::passes(Envelope& envelope) {
 caf::actor Doorway::actor() const {
   const std::lock_guard guard(lock_);
   return actor_;
+}
+
+Doorway::Look Doorway::look() const {
+  Look look;
+  look.state = state_.load(std::memory_order_relaxed);
+  look.epoch = Epoch{epoch_.load(std::memory_order_relaxed)};
+  look.held = held_.load(std::memory_order_relaxed);
+  const std::lock_guard guard(lock_);
+  look.entities = static_cast<std::uint32_t>(entities_.size());
+  look.messages = messages_;
+  return look;
+}
+
+bool Doorway::passivate(const EntityId& entity) {
+  const std::lock_guard guard(lock_);
+  const auto at = entities_.find(entity);
+  if (at == entities_.end() || at->second.leaving || waiting(at->second) != 0) return false;
+  at->second.actor->post(LeaveIfIdle{});
+  return true;
 }
 
 void Doorway::lead_to(caf::actor actor) {

@@ -15,10 +15,12 @@
 #pragma once
 #include "catga/runtime/envelope.hpp"
 #include "catga/runtime/standing.hpp"
+#include "catga/sharding/ownership.hpp"
 
 #include <caf/actor.hpp>
 #include <caf/intrusive_ptr.hpp>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -55,6 +57,23 @@ class Doorway {
   /// To the shard's actor. `seen`: the view their sender knew.
   void deliver(std::vector<Envelope> envelopes, ViewVersion seen);
   caf::actor actor() const;
+  /// How the shard stands, for people: what its actor last said, and what is in memory.
+  struct Look {
+    ShardState state = ShardState::none;
+    Epoch epoch;                 ///< of the token, while the shard is held
+    std::uint32_t held = 0;      ///< messages that wait for the shard
+    std::uint32_t entities = 0;  ///< in memory
+    std::uint64_t messages = 0;  ///< given to entities since the node started
+  };
+  Look look() const;
+  /// `see` is called with each entity in memory, under the lock: short, and without a call back.
+  template <class See>
+  void for_each_entity(See see) const {
+    const std::lock_guard guard(lock_);
+    for (const auto& [entity, active] : entities_) see(entity, active);
+  }
+  /// An entity of which nothing waits is told to leave memory. False: it is not there, or busy.
+  bool passivate(const EntityId& entity);
 
   // ---- the node's actor ----
   void lead_to(caf::actor actor);
@@ -69,6 +88,16 @@ class Doorway {
   const Entities& entities() const { return entities_; }
   std::unique_lock<std::mutex> lock() { return std::unique_lock(lock_); }
   Entities& entities() { return entities_; }
+  void stands(ShardState state, Epoch epoch, std::size_t held) {
+    state_.store(state, std::memory_order_relaxed);
+    epoch_.store(epoch.value, std::memory_order_relaxed);
+    held_.store(static_cast<std::uint32_t>(held), std::memory_order_relaxed);
+  }
+  /// One more message for `active`. Under the lock.
+  void count(Active& active) {
+    active.sent += 1;
+    messages_ += 1;
+  }
   /// Messages that `active` has not handled. Under the lock.
   static std::uint64_t waiting(const Active& active);
 
@@ -84,6 +113,11 @@ class Doorway {
   std::uint32_t on_way_ = 0;                      // sent to the shard's actor and not handled by it
   Entities entities_;
   caf::actor actor_;
+  std::uint64_t messages_ = 0;
+  // said by the shard's actor, read by who shows it: each for itself
+  std::atomic<ShardState> state_{ShardState::none};
+  std::atomic<std::uint64_t> epoch_{0};
+  std::atomic<std::uint32_t> held_{0};
 };
 
 }  // namespace catga::actors

@@ -65,6 +65,8 @@ caf::behavior NodeActor::make_behavior() {
       [this](const MoveOver& over) {
         rebalance_.over(over.shard);
         part_.move_over(over.moved, over.gap_ms, boot_ms());
+        if (!over.moved) host_.history.failed();
+        host_.history.pending(rebalance_.pending());
         grant_moves();
       },
       [this](const TakenOver& taken) {
@@ -227,6 +229,7 @@ void NodeActor::new_part(const ViewChange& change, const MembershipView& before,
                  : !change.leaving.empty() ? "node_draining"
                                            : "node_joined";
   part_.taking = std::move(taking);
+  host_.history.began(std::to_string(part_.id), part_.reason, host_.standing.cluster_now());
   std::string names;
   for (const std::string& name : of) names += (names.empty() ? "" : ", ") + name;
   if (!part_.taking.empty()) tell_takeovers(names);
@@ -431,6 +434,7 @@ std::int64_t NodeActor::next_tick() const {
 void NodeActor::grant_moves() {
   const std::int64_t now = boot_ms();
   const std::vector<ShardId> granted = rebalance_.grant(now);
+  if (!granted.empty()) host_.history.pending(rebalance_.pending());
   if (!granted.empty() && !moves_told_) tell_moves();
   if (!granted.empty()) moves_told_ = true;
   for (const ShardId shard : granted) {

@@ -276,6 +276,7 @@ void ShardActor::count_state() {
   const bool arriving = counted_incoming_;
   count(shard_.state == ShardState::incoming, counted_incoming_, host_.incoming);
   if (arriving && !counted_incoming_) host_.has_arrived(shard_.id);
+  door_.stands(shard_.state, shard_.holds() ? shard_.token.epoch : Epoch{}, held_.size());
 }
 
 void ShardActor::act(const AskCas& action) {
@@ -374,6 +375,11 @@ void ShardActor::act(const Serve& action) {
           {{"catga.shard.epoch", std::to_string(action.token.epoch.value)}, {"acquire_ms", gap}});
     } else {
       host_.log.write(Severity::debug, "handoff", "", text, {shard_field(shard_.id)});
+    }
+    if (!planned && came_from_ != situation_->self) {
+      host_.history.moved({shard_.id.value, from_another ? node_name(came_from_) : "-",
+                           host_.node_id, from_another ? std::string(mode_) : "claim",
+                           action.token.epoch, host_.standing.cluster_now(), gap, 0});
     }
   }
   const bool given_away = !came_from_ || came_from_ == situation_->self || mode_ == "planned";
@@ -649,7 +655,7 @@ void ShardActor::run(Envelope envelope) {
         active.backlog.push_back(std::move(envelope));
         return;
       }
-      active.sent += 1;
+      door_.count(active);
       active.actor->post(std::move(envelope));
       return;
     }
@@ -1018,6 +1024,9 @@ void ShardActor::moved_away(Incarnation owner, Epoch epoch) {
              {"drain_ms", drained_at_ - stopped_at_},
              {"transfer_ms", transferred_at_ - drained_at_},
              {"unavailable_ms", gap}});
+  host_.history.moved({shard_.id.value, host_.node_id, node_name(owner), "planned", epoch,
+                       host_.standing.cluster_now(), gap,
+                       static_cast<std::int64_t>(entities_before_)});
   moving_to_ = {};
   stopped_at_ = 0;
 }

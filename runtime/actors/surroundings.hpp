@@ -5,6 +5,7 @@
 #include "catga/runtime/actors/doorway.hpp"
 #include "catga/runtime/actors/saga_slots.hpp"
 #include "catga/runtime/actors/turn_watch.hpp"
+#include "catga/runtime/admin/history.hpp"
 #include "catga/runtime/admission.hpp"
 #include "catga/runtime/config.hpp"
 #include "catga/runtime/messaging/publisher.hpp"
@@ -128,6 +129,8 @@ struct Host {
   bool too_many_sagas() const {
     return sagas_in_memory.load(std::memory_order_relaxed) >= config.saga.max_active;
   }
+
+  admin::History history{};  ///< of shards that moved, for operators
 
   const std::vector<std::unique_ptr<Doorway>> doors = doors_of_all_shards();  ///< by shard
 

@@ -22,6 +22,7 @@
 #include <cmath>
 #include <condition_variable>
 #include <cstdlib>
+#include <forward_list>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -236,6 +237,23 @@ struct Levels {
   }
 };
 
+/// Levels that change while others read them. Old ones are kept: somebody may still be looking.
+class LiveLevels {
+ public:
+  explicit LiveLevels(const std::string& text) : all_{Levels(text)}, newest_(&all_.front()) {}
+  void set(const std::string& text) {
+    const std::lock_guard guard(lock_);
+    newest_ = &all_.emplace_front(text);
+  }
+  int of(std::string_view logger) const { return newest_.load()->of(logger); }
+  int lowest() const { return newest_.load()->lowest(); }
+
+ private:
+  std::mutex lock_;
+  std::forward_list<Levels> all_;
+  std::atomic<const Levels*> newest_;
+};
+
 std::int64_t unix_us_now() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::microseconds>(now).count();
@@ -313,7 +331,7 @@ std::shared_ptr<spdlog::details::thread_pool> writing_thread() {
 }  // namespace
 
 struct Log::Private {
-  Levels levels;
+  LiveLevels levels;
   bool json;
   bool colour;
   std::string node;
@@ -386,6 +404,8 @@ Log::~Log() { flush(); }
 bool Log::wants(Severity severity) const {
   return static_cast<int>(severity) >= private_->levels.lowest();
 }
+
+void Log::set_levels(const std::string& levels) { private_->levels.set(levels); }
 
 void Log::identify(std::string incarnation) { private_->incarnation = std::move(incarnation); }
 

@@ -56,6 +56,8 @@ class Log {
   ~Log();
   /// Whether a line of this severity would be written: ask before building an expensive message.
   bool wants(Severity severity) const;
+  /// Replaces log.level while it runs; checked by the caller.
+  void set_levels(const std::string& levels);
   /// `logger`: node, membership, ring, handoff, entity, store, nats, gateway, app. `event`: a name
   /// of event_table, then it goes to the stream of events too, whatever the level; or "".
   void write(Severity severity, std::string_view logger, EventName event, std::string_view message,
