@@ -3,7 +3,9 @@
 #include "catga/entities/operation.hpp"
 #include "catga/runtime/cluster/membership_wire.hpp"
 #include "catga/runtime/connections.hpp"
+#include "catga/runtime/subscriptions.hpp"
 
+#include <algorithm>
 #include <condition_variable>
 #include <future>
 #include <mutex>
@@ -50,6 +52,8 @@ struct Client::Private {
   FrontDoor door;
   std::unique_ptr<RedisStores> stores;
   std::unique_ptr<Connections> connections;
+  std::vector<Subscription> wanted_events;
+  std::unique_ptr<Subscriptions> subscriptions;  // null: there are none
   NatsSubscription views;
   std::uint32_t shards = 0;
   std::atomic<bool> stopping{false};
@@ -70,8 +74,9 @@ struct Client::Private {
     standing.cluster_offset_ms = wall_ms() - boot_ms();  // check_boot() has compared the clocks
     const OperationId random = new_operation_id();
     connections = std::make_unique<Connections>(config, log, Incarnation{random.high, random.low});
-    CATGA_TRY(insist(log, "NATS", config.start.patience, stopping,
-                     [this] { return connections->open_nats(standing, [](bool) {}); }));
+    CATGA_TRY(insist(log, "NATS", config.start.patience, stopping, [this] {
+      return connections->open_nats(standing, [this](bool is_up) { linked(is_up); });
+    }));
     connections->open_router(standing, stores->owners(), shards);
     InboxListener listener;
     listener.on_batch = [this](Incarnation, ViewVersion version) {
@@ -86,7 +91,36 @@ struct Client::Private {
     CATGA_TRY(read_view());
     reader = std::thread([this] { read_views(); });
     door.lead_to(connections->router());
+    hear_events();
     return Done{};
+  }
+
+  Status check_events() const {
+    CATGA_TRY(check_subscriptions(wanted_events));
+    const auto ordered = std::ranges::find(wanted_events, Spread::ordered,
+                                           [](const auto& one) { return one.options.spread; });
+    if (ordered == wanted_events.end()) return Done{};
+    return Error{Code::malformed, "subscription " + ordered->name +
+                                      " is ordered, which only nodes can be: make it a group or a "
+                                      "broadcast, or subscribe from a node"};
+  }
+
+  void hear_events() {
+    if (wanted_events.empty()) return;
+    auto made = std::make_unique<Subscriptions>(
+        Subscriptions::Surroundings{config, connections->nats(), *stores, *connections->router(),
+                                    standing, log, stream_options(config), connections->prefix(),
+                                    text_of(connections->process())},
+        std::move(wanted_events));
+    const std::lock_guard guard(lock);
+    subscriptions = std::move(made);
+    subscriptions->start();
+  }
+
+  /// On a thread of NATS: what was asked of JetStream is forgotten with the connection.
+  void linked(bool is_up) {
+    const std::lock_guard guard(lock);
+    if (is_up && subscriptions) subscriptions->reconnected();
   }
 
   Status find_cluster() {
@@ -141,6 +175,8 @@ struct Client::Private {
       stopping = true;
       wake.notify_all();
     }
+    // Before the router, to which handlers' commands go. Without the lock, which NATS's threads take.
+    if (subscriptions) subscriptions->close();
     door.lead_to(nullptr);
     if (reader.joinable()) reader.join();
     views = {};
@@ -155,11 +191,15 @@ Client::~Client() { private_->close(); }
 
 Status Client::connect() {
   CATGA_TRY(private_->config.validate());
+  CATGA_TRY(private_->check_events());
   Status connected = private_->connect();
   if (!connected.ok()) private_->close();
   return connected;
 }
 
+void Client::add_subscription(Subscription subscription) {
+  private_->wanted_events.push_back(std::move(subscription));
+}
 void Client::close() { private_->close(); }
 Messenger& Client::messenger() { return private_->door; }
 Sagas Client::sagas() { return Sagas(&private_->door, private_->shards); }

@@ -1,5 +1,6 @@
 // A program that calls entities and hosts none.
 #pragma once
+#include "catga/entities/event.hpp"
 #include "catga/entities/ref.hpp"
 #include "catga/entities/saga/handle.hpp"
 #include "catga/runtime/config.hpp"
@@ -12,13 +13,23 @@
 
 namespace catga {
 
-/// Knows the cluster's view and sends straight to owners, without being a member. Thread-safe after connect().
+/// Knows the cluster's view and sends straight to owners, without being a member. May hear events too. Thread-safe after
+/// connect().
 class Client {
  public:
   explicit Client(Config config);
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
+
+  /// Declares that this program handles events of this type, as Node::subscribe does, in a group or as a broadcast: an
+  /// ordered subscription lives on the shards of nodes, and connect() refuses it. A broadcast keeps its place under
+  /// node.id, which must differ between the programs that share the name. Before connect(). Needs JetStream.
+  template <class Event, class Handler>
+  Client& subscribe(std::string name, Handler handler, SubscribeOptions options) {
+    add_subscription(make_subscription<Event>(std::move(name), std::move(handler), options));
+    return *this;
+  }
 
   /// Connects to NATS and Redis and reads the view; tries for start.patience. The number of shards is the cluster's own,
   /// whatever cluster.shards says. Errors: unavailable (NATS, Redis or the cluster are not there), malformed (wrong
@@ -52,6 +63,7 @@ class Client {
   std::uint32_t shards() const;
 
  private:
+  void add_subscription(Subscription subscription);
   Messenger& messenger();
   struct Private;
   std::unique_ptr<Private> private_;

@@ -65,20 +65,6 @@ SagaMachineLimits saga_limits(const Config& config) {
   return limits;
 }
 
-StreamOptions stream_options(const Config& config) {
-  StreamOptions options;
-  options.name =
-      config.events.stream.empty() ? "catga-" + config.cluster.name : config.events.stream;
-  options.subjects = "catga." + config.cluster.name + ".ev.>";
-  options.description = "events of the Catga cluster " + config.cluster.name + ", in " +
-                        std::to_string(event_parts) + " parts";
-  options.max_age = config.events.max_age;
-  options.max_bytes = config.events.max_bytes;
-  options.replicas = config.events.replicas;
-  options.in_memory = config.events.storage == "memory";
-  return options;
-}
-
 struct WorkerSettings : caf::actor_system_config {
   explicit WorkerSettings(std::uint32_t workers) {
     set("scheduler.max-threads", static_cast<std::size_t>(workers));

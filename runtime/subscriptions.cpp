@@ -20,6 +20,20 @@ bool good_name(std::string_view name) {
 }
 }  // namespace
 
+StreamOptions stream_options(const Config& config) {
+  StreamOptions options;
+  options.name =
+      config.events.stream.empty() ? "catga-" + config.cluster.name : config.events.stream;
+  options.subjects = "catga." + config.cluster.name + ".ev.>";
+  options.description = "events of the Catga cluster " + config.cluster.name + ", in " +
+                        std::to_string(event_parts) + " parts";
+  options.max_age = config.events.max_age;
+  options.max_bytes = config.events.max_bytes;
+  options.replicas = config.events.replicas;
+  options.in_memory = config.events.storage == "memory";
+  return options;
+}
+
 Status check_subscriptions(const std::vector<Subscription>& subscriptions) {
   std::set<std::string_view> names;
   for (const Subscription& one : subscriptions) {

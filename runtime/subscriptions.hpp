@@ -13,6 +13,9 @@
 
 namespace catga {
 
+/// The stream of a cluster's events, as its settings want it.
+StreamOptions stream_options(const Config& config);
+
 /// Names that are used twice, or cannot be part of a consumer's name. Errors: malformed.
 Status check_subscriptions(const std::vector<Subscription>& subscriptions);
 

@@ -221,6 +221,51 @@ TEST_CASE("of a broadcast every node handles each event") {
   CHECK(values["b.2"].size() == 50);
 }
 
+TEST_CASE(
+    "programs that host nothing hear broadcasts, share groups, and turn events into commands") {
+  if (!servers_here()) return;
+  Scene scene({}, with_jetstream);
+  const auto node = node_with(scene, "a", [](Node& one) { one.host<Source>().host<Follower>(); });
+  Notes notes;
+  const auto listener = [&](const std::string& name) {
+    auto client = std::make_unique<Client>(scene.config(name));
+    client->subscribe<Whispered>(
+        "all", [&notes, name](const Whispered& event) { notes.note(name, event.value); },
+        {Spread::broadcast, From::first()});
+    client->subscribe<Whispered>("team",
+                                 [](const Whispered& event) {
+                                   return to<Follower>("all", Follow{event.value, 0, false});
+                                 },
+                                 {Spread::group, From::first()});
+    must(client->connect());
+    return client;
+  };
+  auto left = listener("left"), right = listener("right");
+  emit(scene, "alice", 60, true);
+  REQUIRE(eventually([&] { return notes.size() >= 120; }));
+  scene.servers.nats.restart();  // and they find their places again
+  REQUIRE(eventually([&] { return scene.client().ref<Source>("alice").ask(Emit{0, true}).ok(); }));
+  emit(scene, "alice", 40, true);
+  REQUIRE(eventually([&] { return heard(scene, "all").count == 100 && notes.size() >= 200; }));
+  left->close();  // its place in the group is the other's
+  emit(scene, "alice", 20, true);
+  REQUIRE(eventually([&] { return heard(scene, "all").count == 120; }));
+  std::map<std::string, std::set<std::int64_t>> values;
+  for (const auto& [name, value] : notes.all()) values[name].insert(value);
+  CHECK(values["left"].size() == 100);
+  CHECK(eventually([&] { return notes.size() >= 220; }));
+}
+
+TEST_CASE("an ordered subscription of a program that hosts nothing is refused") {
+  Config config;
+  Client client(config);
+  client.subscribe<Whispered>("team", [](const Whispered&) {}, {});
+  const Status refused = client.connect();
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().code == Code::malformed);
+  CHECK(refused.error().text.find("team") != std::string::npos);
+}
+
 TEST_CASE("what cannot be handled is parked with all behind it, and flows when it is retried") {
   if (!servers_here()) return;
   Scene scene({}, with_jetstream);
