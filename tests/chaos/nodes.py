@@ -10,9 +10,9 @@ from processes import Process, Trouble, until
 from servers import MASTER
 
 
-def settings(ways):
+def settings(ways, cluster="chaos"):
     """The flags that lead a node or a client to its servers."""
-    flags = ["--cluster-name", "chaos", "--nats-urls",
+    flags = ["--cluster-name", cluster, "--nats-urls",
              ",".join(f"nats://{way}" for way in ways.nats)]
     if ways.sentinels:
         return flags + ["--redis-sentinels", ",".join(ways.sentinels),

@@ -68,9 +68,9 @@ class Server:
 
 
 class Nats(Server):
-    def __init__(self, name, folder, host):
+    def __init__(self, name, folder, host, jetstream=False):
         super().__init__(name, folder, host)
-        self.cluster_port, self.peers = free_port(), []
+        self.cluster_port, self.peers, self.jetstream = free_port(), [], jetstream
 
     def command(self):
         configuration = f'listen: "{self.host}:{self.port}"\nserver_name: {self.name}\n'
@@ -80,6 +80,8 @@ class Nats(Server):
             configuration += ("cluster {\n  name: chaos\n  no_advertise: true\n"
                               f'  listen: "127.0.0.1:{self.cluster_port}"\n'
                               f"  routes: [{routes}]\n}}\n")
+        if self.jetstream:
+            configuration += f'jetstream {{\n  store_dir: "{self.folder}"\n}}\n'
         (self.folder / "nats.conf").write_text(configuration)
         return [program("nats-server"), "-c", self.folder / "nats.conf"]
 
@@ -108,13 +110,13 @@ class Redis(Server):
 
 
 class Sentinel(Server):
-    def __init__(self, name, folder, host, primary, quorum):
+    def __init__(self, name, folder, host, primary, quorum, down_after_ms=1500):
         super().__init__(name, folder, host)
         self.configuration = self.folder / "sentinel.conf"
         self.configuration.write_text(
             f"port {self.port}\nbind {host}\nprotected-mode no\ndir {self.folder}\n"
             f"sentinel monitor {MASTER} {host} {primary} {quorum}\n"
-            f"sentinel down-after-milliseconds {MASTER} 1500\n"
+            f"sentinel down-after-milliseconds {MASTER} {down_after_ms}\n"
             f"sentinel failover-timeout {MASTER} 6000\nsentinel parallel-syncs {MASTER} 1\n")
 
     def command(self):
@@ -143,14 +145,17 @@ class Servers:
     """One NATS and one Redis, or (`full`) three NATS servers in a cluster, and Redis as primary and
     replica, under three Sentinels if nodes can ask them."""
 
-    def __init__(self, folder, full, sentinel, nats_host="127.0.0.1", redis_host="127.0.0.1"):
+    def __init__(self, folder, full, sentinel, nats_host="127.0.0.1", redis_host="127.0.0.1",
+                 jetstream=False, down_after_ms=1500):
+        self.jetstream, self.down_after_ms = jetstream, down_after_ms
         self.folder, self.full, self.sentinel = folder, full, full and sentinel
         self.nats_host, self.redis_host = nats_host, redis_host
         self.nats, self.redis, self.sentinels = [], [], []
 
     def start(self):
         count = 3 if self.full else 1
-        self.nats = [Nats(f"nats{i}", self.folder, self.nats_host) for i in range(1, count + 1)]
+        self.nats = [Nats(f"nats{i}", self.folder, self.nats_host, self.jetstream)
+                     for i in range(1, count + 1)]
         for server in self.nats:
             server.peers = [peer for peer in self.nats if peer is not server]
             server.launch()
@@ -168,7 +173,8 @@ class Servers:
 
     def _start_sentinels(self, first):
         for i in range(1, 4):
-            sentinel = Sentinel(f"sentinel{i}", self.folder, self.redis_host, first, quorum=2)
+            sentinel = Sentinel(f"sentinel{i}", self.folder, self.redis_host, first, 2,
+                                self.down_after_ms)
             self.sentinels.append(sentinel.start())
         until("the Sentinels know each other and the replica", self.can_fail_over, 30, every_s=0.2)
 
