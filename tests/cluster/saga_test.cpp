@@ -3,6 +3,7 @@
 #include <catga/runtime/node_seams.hpp>
 
 #include "crashing_stores.hpp"
+#include "lone_node.hpp"
 #include "sagas.hpp"
 #include "scene.hpp"
 
@@ -139,23 +140,6 @@ std::string text(const Result<SagaReport>& report) {
   if (!report) return std::string(name_of(report.error().code)) + ": " + report.error().text;
   return std::string(name_of(report->status)) + ' ' + report->cause + ' ' + report->text;
 }
-
-/// One node at a time, quick to notice that the one before is gone.
-class LoneNode {
- public:
-  explicit LoneNode(Scene& scene) : scene_(scene) { launch(); }
-  NodeProcess& process() { return scene_.node(name_); }
-  void launch() {
-    name_ = "n" + std::to_string(++lives_);
-    scene_.launch(name_, {"--membership-session-ttl", "1200ms", "--membership-session-renew",
-                          "200ms", "--redis-command-timeout", "1000ms"});
-  }
-
- private:
-  Scene& scene_;
-  std::string name_;
-  int lives_ = 0;
-};
 
 /// The same order again and again; each time its node dies at another commit. `log`: what each shelf must say.
 void crash_at_every_commit(Scene& scene, TestOrder order, SagaStatus expected,
