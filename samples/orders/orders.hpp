@@ -247,7 +247,7 @@ struct Purchase {
 inline const catga::Saga<Purchase>& purchase_saga() {
   using namespace std::chrono_literals;
   // Patient, as a purchase shall outlive a failover; short attempts, as most of them are lost, not slow.
-  constexpr catga::Retries patient{.first = 50ms, .factor = 2, .cap = 1s, .attempts = 60};
+  constexpr catga::Retries patient{.first = 50ms, .factor = 2, .cap = 400ms, .attempts = 150};
   static const catga::Saga<Purchase> saga =
       catga::saga<Purchase>("purchase", 1)
           .each(

@@ -127,11 +127,12 @@ class System:
     # ---- asking ----
 
     @staticmethod
-    def ask(instance, method, path, body=None, patience_s=15):
-        """(status, answer) of one request; (0, None) without an answer."""
+    def ask(instance, method, path, body=None, key=None, patience_s=15):
+        """(status, answer) of one request; (0, None) without an answer. A body that is text is sent as it is."""
+        text = body if isinstance(body, str) or body is None else json.dumps(body)
         connection = http.client.HTTPConnection("127.0.0.1", instance.port, timeout=patience_s)
         try:
-            connection.request(method, path, body and json.dumps(body))
+            connection.request(method, path, text, {"Idempotency-Key": key} if key else {})
             response = connection.getresponse()
             return response.status, json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError):
