@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""samples/orders/demo, small: its checks hold, its figures are all there, and it leaves nothing behind.
+"""samples/orders/demo, small: its checks hold, its figures are there, and it leaves nothing behind.
 
 Usage: orders_demo_test.py FOLDER-of-its-programs [flags of the demo]
 """
@@ -16,9 +16,10 @@ PROGRAMS, FLAGS = sys.argv[1], sys.argv[2:]
 sys.argv[1:] = []
 DEMO = [sys.executable, ROOT / "samples" / "orders" / "demo.py", "--programs", PROGRAMS]
 SPEED = {"orders", "seconds", "orders_per_s", "p50_ms", "p95_ms", "p99_ms", "max_ms"}
-FAULT = {"requests", "failed", "success_percent", "switched", "orders", "recovery_ms", "undecided", "lasted_ms"}
-AUDIT = {"orders", "confirmed", "refused", "units_reserved", "units_released", "units_sold", "cents_charged",
-         "cents_refunded", "cents_earned", "mails", "heard_by_each", "differences"}
+FAULT = {"requests", "failed", "success_percent", "switched", "orders", "recovery_ms", "undecided",
+         "lasted_ms"}
+AUDIT = {"orders", "confirmed", "refused", "units_reserved", "units_released", "units_sold",
+         "cents_charged", "cents_refunded", "cents_earned", "mails", "heard_by_each", "differences"}
 SKIPPED = 77
 
 
@@ -26,8 +27,9 @@ class Demo(unittest.TestCase):
     def test_every_check_holds_and_nothing_is_left(self):
         with tempfile.TemporaryDirectory() as folder:
             figures = pathlib.Path(folder) / "figures.json"
-            done = subprocess.run([*DEMO, *FLAGS, "--json", figures], capture_output=True, text=True,
-                                  timeout=540, check=False, env={**os.environ, "TMPDIR": folder})
+            done = subprocess.run([*DEMO, *FLAGS, "--json", figures], capture_output=True,
+                                  text=True, timeout=540, check=False,
+                                  env={**os.environ, "TMPDIR": folder})
             if done.returncode == SKIPPED:
                 self.skipTest(done.stderr)
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
@@ -49,7 +51,8 @@ class Demo(unittest.TestCase):
     def test_wrong_usage_is_told_and_nothing_is_started(self):
         for words in (["--orders", "1"], ["--orders", "many"], ["--faults", "fire"], ["--surprise"],
                       ["--programs", "/nonexistent"]):
-            done = subprocess.run([*DEMO, *words], capture_output=True, text=True, timeout=30, check=False)
+            done = subprocess.run([*DEMO, *words], capture_output=True, text=True, timeout=30,
+                                  check=False)
             self.assertEqual(done.returncode, 2, words)
             self.assertTrue(done.stderr)
 

@@ -62,9 +62,10 @@ def once(_, look, *__, **___):
         raise Trouble("waited in vain")
 
 
-ORDERS = [{"order": "A", "key": "a", "customer": "ann", "lines": [["tea", 2]], "status": "confirmed"},
-          {"order": "B", "key": "b", "customer": "ann", "lines": [["tea", 1]], "status": "confirmed"},
-          {"order": "C", "key": "c", "customer": "ann", "lines": [["tea", 5]], "status": "refused"}]
+ORDERS = [{"order": order, "key": order.lower(), "customer": "ann", "lines": [["tea", quantity]],
+           "status": status}
+          for order, quantity, status in (("A", 2, "confirmed"), ("B", 1, "confirmed"),
+                                          ("C", 5, "refused"))]
 
 
 class AuditTest(unittest.TestCase):
@@ -74,7 +75,8 @@ class AuditTest(unittest.TestCase):
         self.shop = Shop(self.folder.name)
 
     def audit(self, orders=None):
-        audit = verdict.Audit(self.shop, copy.deepcopy(orders or ORDERS), {"tea": 300}, ["ann"], once)
+        orders = copy.deepcopy(orders or ORDERS)
+        audit = verdict.Audit(self.shop, orders, {"tea": 300}, ["ann"], once)
         figures = audit.carry_out()
         self.assertEqual(figures["differences"], audit.differences)
         return audit
@@ -107,7 +109,8 @@ class AuditTest(unittest.TestCase):
         self.found()
 
     def test_a_unit_that_was_not_released_is_found(self):
-        self.shop.answers["/api/stock/tea"]["reserved"] = flow(("A", 2), ("B", 1), ("C", 5), back=[("C", 4)])
+        self.shop.answers["/api/stock/tea"]["reserved"] = flow(
+            ("A", 2), ("B", 1), ("C", 5), back=[("C", 4)])
         self.found()
 
     def test_a_double_and_a_loss_do_not_hide_each_other(self):
@@ -115,7 +118,8 @@ class AuditTest(unittest.TestCase):
         self.found()
 
     def test_a_charge_without_an_order_is_found(self):
-        self.shop.answers["/api/accounts/ann"]["charged"] = flow(("A", 600), ("B", 300), ("C", 1500))
+        self.shop.answers["/api/accounts/ann"]["charged"] = flow(
+            ("A", 600), ("B", 300), ("C", 1500))
         self.found()
 
     def test_stock_that_does_not_add_up_is_found(self):

@@ -40,7 +40,8 @@ class HttpDoor {
   HttpDoor& operator=(const HttpDoor&) = delete;
 
   httplib::Server& server() { return server_; }
-  /// Listens on "host:port" and answers at once, as not ready. Errors: malformed (no such address), unavailable (taken).
+  /// Listens on "host:port" and answers at once, as not ready. Errors: malformed (no such address),
+  /// unavailable (taken).
   catga::Status open(const std::string& listen);
   void ready(bool is) { ready_ = is; }
   /// SIGTERM has come: what waits should stop waiting.

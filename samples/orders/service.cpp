@@ -1,5 +1,5 @@
-// catga-order-service: a node that hosts the entities of the order system and runs its sagas. Start as many as you like.
-// Settings by flags, CATGA_* variables or a file; see --help.
+// catga-order-service: a node that hosts the entities of the order system and runs its sagas. Start
+// as many as you like. Settings by flags, CATGA_* variables or a file; see --help.
 #include <catga/catga.hpp>
 
 #include "orders.hpp"

@@ -17,13 +17,14 @@ from processes import Process, Trouble, until
 from servers import Servers
 
 CLUSTER, SHARDS = "orders", 64
-# All processes say the same about the stream of events, for any of them may be the one that makes it. Events in the
-# hands of an instance that died come again after ack-wait.
-COMMON = ("--log-format", "json", "--log-level", "info", "--events-replicas", 3, "--events-ack-wait", "5s")
+# All processes say the same about the stream of events, for any of them may be the one that makes
+# it. Events in the hands of an instance that died come again after ack-wait.
+COMMON = ("--log-format", "json", "--log-level", "info", "--events-replicas", 3,
+          "--events-ack-wait", "5s")
 
 
 def quiet_port():
-    """Below the ports that connections get by themselves: one that is left for a while is still free."""
+    """Below those that connections get by themselves: one left for a while is still free."""
     while True:
         port = random.randrange(20_000, 30_000)
         with socket.socket() as probe:
@@ -38,7 +39,8 @@ class Instance:
     """One process of the system, which may end and start again under its name."""
 
     def __init__(self, name, command, log, ready):
-        self.name, self.command, self.log, self.ready, self.process = name, command, log, ready, None
+        self.name, self.command, self.log, self.ready = name, command, log, ready
+        self.process, self.log_begins = None, 0
 
     def launch(self):
         self.log_begins = self.log.stat().st_size if self.log.exists() else 0
@@ -128,7 +130,7 @@ class System:
 
     @staticmethod
     def ask(instance, method, path, body=None, key=None, patience_s=15):
-        """(status, answer) of one request; (0, None) without an answer. A body that is text is sent as it is."""
+        """(status, answer) of one request; (0, None) without an answer. Text is sent as it is."""
         text = body if isinstance(body, str) or body is None else json.dumps(body)
         connection = http.client.HTTPConnection("127.0.0.1", instance.port, timeout=patience_s)
         try:

@@ -35,7 +35,7 @@ class History:
         with open(path, encoding="utf-8") as lines:
             for line in map(json.loads, lines):
                 if "request" in line:
-                    line["failed"] = line["request"] in ("none", "timeout") or line["request"][0] == "5"
+                    line["failed"] = line["request"][0] not in "1234"  # none, timeout, 5xx
                     self.requests.append(line)
                 elif "order" in line:
                     self.orders.append(line)
@@ -65,9 +65,16 @@ class History:
                 "orders": len(orders), "recovery_ms": ms(max(waits, default=0)),
                 "undecided": sum(one["status"] == "undecided" for one in orders)}
 
+    def between(self, windows):
+        """Of the orders that no fault can have touched."""
+        times = sorted(one["end"] - one["begin"] for one in self.orders if not any(
+            begin <= one["end"] and one["begin"] <= end for begin, end in windows))
+        return {"orders": len(times), "p50_ms": ms(percentile(times, 50)),
+                "p95_ms": ms(percentile(times, 95)), "p99_ms": ms(percentile(times, 99))}
+
 
 class Audit:
-    """What must be there after all these orders, and what is. Each difference is a sentence in `wrong`."""
+    """What must be there after all these orders, and what is. `wrong`: differences, in words."""
 
     EXAMPLES = 10
 
@@ -105,7 +112,8 @@ class Audit:
         answers = []
 
         def look():
-            answers.append(self.system.must("GET", f"/api/orders/{order['order']}", good=(200, 404)))
+            path = f"/api/orders/{order['order']}"
+            answers.append(self.system.must("GET", path, good=(200, 404)))
             status, sheet = answers[-1]
             return status == 404 or sheet["status"] != "pending"
         try:
@@ -195,7 +203,7 @@ class Audit:
             def heard(instance=instance):
                 return set(self.system.board(instance.name).read_text(encoding="utf-8").split())
             self._patiently(f"{instance.name} has heard of all", lambda look=heard: look() >= ids)
-            self.same(f"of the orders, what {instance.name} has not heard of", len(ids - heard()), 0)
+            self.same(f"of orders, what {instance.name} has not heard of", len(ids - heard()), 0)
             self.same(f"what {instance.name} has heard of that is no order", len(heard() - ids), 0)
         self.figures["heard_by_each"] = len(ids)
 
