@@ -1,0 +1,290 @@
+#!/usr/bin/env python3
+"""Starts what the chart renders: three pods as processes, with real NATS and Redis on loopback.
+
+    k8s/tests/rendered_run.py NODE_PROGRAM [TOOL]
+
+Command, arguments, variables (field references filled in), mounted files, ports, probe paths and
+their timings, and the grace period are taken from `helm template`. This program plays the kubelet:
+startup probe, then readiness and liveness; SIGTERM; SIGKILL when the grace is over; a restart under
+the same name. It plays the StatefulSet's rolling update too: one pod after the other, while callers
+deposit money and nobody repeats a call. Expected: no call fails, no cent is lost or doubled, every
+pod ends with 0 inside its grace, and at no time is every pod unready.
+"""
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import pods
+import tools
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1] / "tests" / "chaos"))
+from processes import Process, Trouble, until  # pylint: disable=wrong-import-position
+from servers import Nats, Redis  # pylint: disable=wrong-import-position
+
+try:
+    import yaml
+except ImportError:
+    tools.skip("python3-yaml is missing", "the chart, by running what it renders")
+
+CHART = HERE.parent / "chart" / "catga"
+USER, PASSWORD, REDIS_PASSWORD, TOKEN = "catga", "nats-secret", "redis-secret", "a-token"
+
+
+def secrets(nats):
+    return {"servers-nats": {"user": USER, "password": PASSWORD},
+            "nats-authority": {"ca.crt": (nats.folder / "ca.crt").read_text()},
+            "servers-redis": {"redis-password": REDIS_PASSWORD},
+            "admin": {"token": TOKEN}}
+
+
+class SecureNats(Nats):
+    """With TLS by an authority of its own, and a password."""
+
+    def command(self):
+        self._certify()
+        command = super().command()
+        with open(self.folder / "nats.conf", "a", encoding="utf-8") as file:
+            file.write(f'jetstream {{ store_dir: "{self.folder}" }}\n'
+                       f"authorization {{ user: {USER}, password: {PASSWORD} }}\n"
+                       f'tls {{ cert_file: "{self.folder}/server.crt", '
+                       f'key_file: "{self.folder}/server.key" }}\n')
+        return command
+
+    def _certify(self):
+        def openssl(*words):
+            subprocess.run(["openssl", *words], cwd=self.folder, check=True, capture_output=True)
+        new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+        openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.crt", "-days", "2",
+                "-subj", "/CN=authority of this test")
+        openssl("req", *new, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=nats")
+        (self.folder / "names").write_text("subjectAltName=DNS:localhost")
+        openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
+                "-CAcreateserial", "-out", "server.crt", "-days", "2", "-extfile", "names")
+
+
+class RedisWithPassword(Redis):
+    def command(self):
+        return [*super().command(), "--requirepass", REDIS_PASSWORD]
+
+    def ready(self):
+        return self.says("PING").startswith("-NOAUTH")
+
+
+def render(nats, redis):
+    values = {
+        "nats": {"urls": [f"tls://localhost:{nats.port}"], "existingSecret": "servers-nats",
+                 "keys": {"user": "user", "password": "password"},
+                 "tls": {"enabled": True, "existingSecret": "nats-authority"}},
+        "redis": {"url": f"redis://127.0.0.1:{redis.port}/0", "existingSecret": "servers-redis"},
+        "admin": {"existingTokenSecret": "admin", "readOnly": False},
+        "config": {"entity": {"idle_timeout": "1m"}},
+        "cluster": {"minMembers": 3},
+        "workload": {"minReadySeconds": 1}}  # 10 s, three times, show nothing more
+    done = subprocess.run([tools.place("helm"), "template", "run", CHART, "--namespace", "default",
+                           "--kube-version", "1.32.4", "--values", "-"], input=yaml.safe_dump(values), text=True,
+                          capture_output=True, check=False)
+    if done.returncode:
+        raise Trouble(f"helm template: {done.stderr}")
+    return [thing for thing in yaml.safe_load_all(done.stdout) if thing]
+
+
+class Kubelet:
+    """One pod: its process, its probes, and what they have said."""
+
+    def __init__(self, pod, command, environment, log):
+        self.pod, self.command, self.environment, self.log = pod, command, environment, log
+        self.grace_s = pod.spec["terminationGracePeriodSeconds"]
+        self.started = self.ready = self.ending = False
+        self.restarts, self.troubles, self.process = 0, [], None
+        self.start()
+
+    def start(self):
+        self.started = self.ready = self.ending = False
+        self.process = Process(self.pod.name, ["env", "-i", *[f"{k}={v}" for k, v in
+                               self.environment.items()], *self.command], self.log)
+        threading.Thread(target=self._probe, args=(self.process,), daemon=True).start()
+
+    def look(self, probe):
+        """Whether the endpoint that a probe names answers with success."""
+        get = self.pod.container[probe]["httpGet"]
+        address = f"http://{self.pod.address}:{self.pod.port(get['port'])}{get['path']}"
+        try:
+            with urllib.request.urlopen(address, timeout=self.pod.container[probe][
+                    "timeoutSeconds"]) as answer:
+                return 200 <= answer.status < 400
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def _probe(self, process):
+        """Startup until it succeeds; then readiness and liveness, each in its own rhythm."""
+        startup, readiness, liveness = (self.pod.container[name] for name in (
+            "startupProbe", "readinessProbe", "livenessProbe"))
+        failures = 0
+        while not self.look("startupProbe"):
+            failures += 1
+            if not process.running() or self.ending or self.process is not process:
+                return
+            if failures >= startup["failureThreshold"]:
+                return self._fail(process, "startup")
+            time.sleep(startup["periodSeconds"])
+        self.started = True
+        next_ready = next_alive = time.monotonic()
+        unready = dead = 0
+        while process.running() and self.process is process and not self.ending:
+            now = time.monotonic()
+            if now >= next_ready:
+                next_ready += readiness["periodSeconds"]
+                if self.look("readinessProbe"):
+                    unready, self.ready = 0, not self.ending
+                else:
+                    unready += 1
+                    self.ready = self.ready and unready < readiness["failureThreshold"]
+            if now >= next_alive:
+                next_alive += liveness["periodSeconds"]
+                dead = 0 if self.look("livenessProbe") else dead + 1
+                if dead >= liveness["failureThreshold"]:
+                    return self._fail(process, "liveness")
+            time.sleep(0.05)
+
+    def _fail(self, process, probe):
+        self.troubles.append(f"{self.pod.name}: the {probe} probe failed too often")
+        self.restarts += 1
+        process.signal(signal.SIGTERM)
+
+    def stop(self):
+        """Deletes the pod. Gives the exit code (None: killed after the grace) and the seconds."""
+        self.ending, self.ready = True, False  # a pod that ends leaves the Services at once
+        begun = time.monotonic()
+        code = self.process.terminate(self.grace_s)
+        return code, time.monotonic() - begun
+
+
+class Watch:
+    """How few pods were ready at once, since it was started."""
+
+    def __init__(self, kubelets):
+        self.kubelets, self.fewest, self.stopped = kubelets, len(kubelets), threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        while not self.stopped.is_set():
+            self.fewest = min(self.fewest, sum(kubelet.ready for kubelet in self.kubelets))
+            time.sleep(0.02)
+
+
+def start_pods(objects, given, program, folder):
+    workload = pods.the(objects, "StatefulSet")
+    image, of_image = pods.entry_point(HERE.parent / "image" / "Dockerfile")
+    kubelets = []
+    for number in range(workload["spec"]["replicas"]):
+        name = f"{workload['metadata']['name']}-{number}"
+        pod = pods.Pod(objects, given, workload["spec"]["template"], name, "node", folder / name,
+                       f"127.0.7.{number + 1}")
+        command = pod.command(image)
+        if command[0] != program.name:
+            raise Trouble(f"the pods start {command[0]}, but this is {program.name}")
+        environment = {"PATH": os.environ["PATH"], **pod.environment(of_image)}
+        kubelets.append(Kubelet(pod, [program, *command[1:]], environment, folder / f"{name}.log"))
+    return workload, kubelets
+
+
+def wait_ready(kubelets, patience_s=60):
+    def look():
+        for kubelet in kubelets:
+            if not kubelet.process.running():
+                raise Trouble(f"{kubelet.pod.name} ended:\n{kubelet.process.tail()}")
+        return all(kubelet.ready for kubelet in kubelets)
+    until(f"{', '.join(kubelet.pod.name for kubelet in kubelets)} ready", look, patience_s)
+
+
+def roll(workload, kubelets, wrong):
+    """A StatefulSet updates from the highest number down, each pod available before the next."""
+    for kubelet in reversed(kubelets):
+        code, took_s = kubelet.stop()
+        print(f"{kubelet.pod.name}: exit {code} after {took_s:.1f} s of {kubelet.grace_s} s")
+        if code != 0:
+            wrong.append(f"{kubelet.pod.name} ended with {code} after {took_s:.1f} s:\n"
+                         f"{kubelet.process.tail()}")
+        kubelet.start()
+        wait_ready(kubelets)
+        time.sleep(workload["spec"]["minReadySeconds"])
+
+
+def run_helm_test(objects, given, tool, folder, wrong):
+    """The pod of `helm test`, with the tool as it is built."""
+    manifest = pods.the(objects, "Pod")
+    pod = pods.Pod(objects, given, manifest, "check", "check", folder / "check")
+    command = pod.command(["catga"])
+    environment = {"PATH": os.environ["PATH"], **pod.environment()}
+    done = subprocess.run([tool, *command[1:]], env=environment, capture_output=True, text=True,
+                          timeout=90, check=False)
+    if done.returncode:
+        wrong.append(f"helm test: {' '.join(command)} ended with {done.returncode}:\n"
+                     f"{done.stdout}{done.stderr}")
+
+
+def scenario(program, tool, folder):
+    from nats_caller import Caller, Load
+    wrong, kubelets = [], []
+    nats = SecureNats("nats", folder, "127.0.0.1").start()
+    redis = RedisWithPassword("redis", folder, "127.0.0.1").start()
+    try:
+        objects = render(nats, redis)
+        workload, kubelets = start_pods(objects, secrets(nats), program, folder)
+        wait_ready(kubelets)
+        print("three pods are ready")
+        cluster = kubelets[0].environment["CATGA_CLUSTER_NAME"]
+        caller = Caller(nats.port, cluster, USER, PASSWORD, nats.folder / "ca.crt")
+        load, watch = Load(caller), Watch(kubelets)
+        until("calls are answered", lambda: load.count() > 100, 20)
+        if tool:
+            run_helm_test(objects, secrets(nats), tool, folder, wrong)
+        roll(workload, kubelets, wrong)
+        before = load.count()
+        until("calls are answered after the roll", lambda: load.count() > before + 100, 20)
+        load.stop()
+        watch.stopped.set()
+        wrong += load.failures[:10] + load.wrong_balances()[:10]
+        wrong += [trouble for kubelet in kubelets for trouble in kubelet.troubles]
+        if load.failures:
+            wrong.append(f"{len(load.failures)} of {load.count()} calls failed")
+        if watch.fewest < len(kubelets) - 1:
+            wrong.append(f"only {watch.fewest} pods were ready at some time")
+        print(f"{load.count()} calls, {len(load.failures)} failed, slowest {load.slowest_s:.2f} s; "
+              f"never fewer than {watch.fewest} pods ready")
+        caller.close()
+    finally:
+        for kubelet in kubelets:
+            kubelet.ending = True
+            kubelet.process.signal(signal.SIGTERM)
+        for kubelet in kubelets:
+            kubelet.process.ended(20)
+        for server in (nats, redis):
+            server.kill9()
+    return wrong
+
+
+def main(arguments):
+    tools.need("that what the chart renders can run", "helm")
+    program = pathlib.Path(arguments[0]).resolve()
+    tool = pathlib.Path(arguments[1]).resolve() if len(arguments) > 1 else None
+    if "health.listen" not in subprocess.run([program, "--check-config"], capture_output=True,
+                                             text=True, check=False).stdout:
+        tools.skip("this node has no health listener yet", "that what the chart renders can run")
+    with tempfile.TemporaryDirectory() as folder:
+        wrong = scenario(program, tool, pathlib.Path(folder))
+    for what in wrong:
+        print(f"FAILED: {what}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
