@@ -28,6 +28,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "tests" / "chaos"))
 from processes import Process, Trouble, until  # pylint: disable=wrong-import-position
 from servers import Nats, Redis  # pylint: disable=wrong-import-position
+from nats_caller import Caller, Load  # pylint: disable=wrong-import-position
 
 try:
     import yaml
@@ -231,8 +232,8 @@ def run_helm_test(objects, given, tool, folder, wrong):
                      f"{done.stdout}{done.stderr}")
 
 
-def scenario(program, tool, folder):
-    from nats_caller import Caller, Load
+def with_pods(program, folder, body):
+    """Runs `body` while three rendered pods are ready and answer calls. Gives what went wrong."""
     wrong, kubelets = [], []
     nats = SecureNats("nats", folder, "127.0.0.1").start()
     redis = RedisWithPassword("redis", folder, "127.0.0.1").start()
@@ -241,25 +242,16 @@ def scenario(program, tool, folder):
         workload, kubelets = start_pods(objects, secrets(nats), program, folder)
         wait_ready(kubelets)
         print("three pods are ready")
-        cluster = kubelets[0].environment["CATGA_CLUSTER_NAME"]
-        caller = Caller(nats.port, cluster, USER, PASSWORD, nats.folder / "ca.crt")
-        load, watch = Load(caller), Watch(kubelets)
+        caller = Caller(nats.port, kubelets[0].environment["CATGA_CLUSTER_NAME"], USER, PASSWORD,
+                        nats.folder / "ca.crt")
+        load = Load(caller)
         until("calls are answered", lambda: load.count() > 100, 20)
-        if tool:
-            run_helm_test(objects, secrets(nats), tool, folder, wrong)
-        roll(workload, kubelets, wrong)
-        before = load.count()
-        until("calls are answered after the roll", lambda: load.count() > before + 100, 20)
+        body(objects, workload, kubelets, load, wrong)
         load.stop()
-        watch.stopped.set()
         wrong += load.failures[:10] + load.wrong_balances()[:10]
-        wrong += [trouble for kubelet in kubelets for trouble in kubelet.troubles]
         if load.failures:
             wrong.append(f"{len(load.failures)} of {load.count()} calls failed")
-        if watch.fewest < len(kubelets) - 1:
-            wrong.append(f"only {watch.fewest} pods were ready at some time")
-        print(f"{load.count()} calls, {len(load.failures)} failed, slowest {load.slowest_s:.2f} s; "
-              f"never fewer than {watch.fewest} pods ready")
+        wrong += [trouble for kubelet in kubelets for trouble in kubelet.troubles]
         caller.close()
     finally:
         for kubelet in kubelets:
@@ -272,15 +264,38 @@ def scenario(program, tool, folder):
     return wrong
 
 
+def scenario(program, tool, folder):
+    def body(objects, workload, kubelets, load, wrong):
+        watch = Watch(kubelets)
+        if tool:
+            run_helm_test(objects, kubelets[0].pod.secrets, tool, folder, wrong)
+        roll(workload, kubelets, wrong)
+        before = load.count()
+        until("calls are answered after the roll", lambda: load.count() > before + 100, 20)
+        watch.stopped.set()
+        if watch.fewest < len(kubelets) - 1:
+            wrong.append(f"only {watch.fewest} pods were ready at some time")
+        print(f"{load.count()} calls, {len(load.failures)} failed, slowest {load.slowest_s:.2f} s; "
+              f"never fewer than {watch.fewest} pods ready")
+    return with_pods(program, folder, body)
+
+
+def need_health_listener(program):
+    said = subprocess.run([program, "--check-config"], capture_output=True, text=True, check=False)
+    if "health.listen" not in said.stdout:
+        tools.skip("this node has no health listener yet", "that what the chart renders can run")
+
+
 def main(arguments):
     tools.need("that what the chart renders can run", "helm")
     program = pathlib.Path(arguments[0]).resolve()
     tool = pathlib.Path(arguments[1]).resolve() if len(arguments) > 1 else None
-    if "health.listen" not in subprocess.run([program, "--check-config"], capture_output=True,
-                                             text=True, check=False).stdout:
-        tools.skip("this node has no health listener yet", "that what the chart renders can run")
+    need_health_listener(program)
     with tempfile.TemporaryDirectory() as folder:
-        wrong = scenario(program, tool, pathlib.Path(folder))
+        try:
+            wrong = scenario(program, tool, pathlib.Path(folder))
+        except Trouble as trouble:
+            wrong = [str(trouble)]
     for what in wrong:
         print(f"FAILED: {what}", file=sys.stderr)
     return 1 if wrong else 0
