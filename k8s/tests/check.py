@@ -362,7 +362,10 @@ def text_of(node):
 def check_names_in_the_library(checks, name, node, environment):
     for variable in environment:
         if variable.startswith("OTEL_"):
-            known = variable.encode() in text_of(node)
+            # Those of one signal or of all are put together there from two parts.
+            parts = variable.partition("OTEL_EXPORTER_OTLP_")[1:]
+            known = variable.encode() in text_of(node) or parts[0] and all(
+                part.encode() in text_of(node) for part in parts)
             checks.awaited |= {variable} - ({variable} if known else set())
             checks.expect(known or variable in AWAITED, f"{name}: the node does not read {variable}")
 
