@@ -21,6 +21,7 @@ import pods
 import tools
 
 try:
+    import make_schemas
     import yaml
 except ImportError:
     tools.skip("python3-yaml is missing", "the chart")
@@ -174,13 +175,23 @@ class OldRelease(http.server.BaseHTTPRequestHandler):
     """An API server that knows one thing: the ConfigMap of the release as it was installed."""
     shards = "1024"
 
+    @staticmethod
+    def resources(group, kinds):
+        return {"kind": "APIResourceList", "groupVersion": group, "resources": [
+            {"name": kind.lower() + ("es" if kind.endswith("s") else "s"), "kind": kind,
+             "namespaced": True, "verbs": ["get"]} for kind in kinds]}
+
     def do_GET(self):  # pylint: disable=invalid-name
         answers = {
             "/version": {"major": "1", "minor": "32", "gitVersion": "v1.32.4"},
             "/api": {"kind": "APIVersions", "versions": ["v1"]},
-            "/apis": {"kind": "APIGroupList", "groups": []},
-            "/api/v1": {"kind": "APIResourceList", "groupVersion": "v1", "resources": [
-                {"name": "configmaps", "namespaced": True, "kind": "ConfigMap", "verbs": ["get"]}]},
+            "/api/v1": self.resources("v1", make_schemas.KINDS["", "v1"]),
+            "/apis": {"kind": "APIGroupList", "groups": [
+                {"name": group, "versions": [{"groupVersion": f"{group}/{version}",
+                                              "version": version}]}
+                for group, version in make_schemas.KINDS if group]},
+            **{f"/apis/{group}/{version}": self.resources(f"{group}/{version}", kinds)
+               for (group, version), kinds in make_schemas.KINDS.items() if group},
             f"/api/v1/namespaces/default/configmaps/{RELEASE}-catga-config": {
                 "kind": "ConfigMap", "apiVersion": "v1", "metadata": {
                     "name": f"{RELEASE}-catga-config", "annotations": {
@@ -232,6 +243,26 @@ def check_upgrades(checks):
             words = " ".join(render.stderr.split())
             checks.expect(render.returncode != 0 and sentence in words,
                           f"an upgrade with {more} should be refused with \"{sentence}\": {words}")
+
+
+# What NOTES.txt says: always, and for whom it warns.
+NOTES = [("default", ["1024 shards", "port-forward", "redis.waitReplicas is 0", "Traces are off"]),
+         ("dev", ["devDependencies are for trials"]),
+         ("ha", ["5 nodes"]), ("hpa", ["2 nodes"]), ("deployment", ["deployment/life-catga"])]
+
+
+def check_notes(checks):
+    with old_release() as config:
+        for name, sentences in NOTES:
+            shown = run("env", f"HOME={config.parent}", tools.place("helm"), "install", "life", CHART,
+                        "--kubeconfig", config, "--namespace", "default", "--dry-run=client",
+                        "--disable-openapi-validation", "--values", ci(name), "--set",
+                        "metrics.podMonitor.enabled=false,metrics.prometheusRule.enabled=false")
+            notes = shown.stdout.partition("NOTES:")[2]
+            for sentence in sentences:
+                checks.expect(sentence in notes, f"the notes of {name} do not say \"{sentence}\": "
+                              f"{notes or shown.stderr}")
+            checks.expect(("WARNING" in notes) == (name == "dev"), f"{name}: {notes}")
 
 
 # ---- What the objects say of each other -----------------------------------------------------------
@@ -519,6 +550,7 @@ def main(arguments):
     check_schemas_bite(checks)
     check_refusals(checks)
     check_upgrades(checks)
+    check_notes(checks)
     check_with_the_node(checks, node)
     check_compose(checks, node)
     check_image(checks, node)
