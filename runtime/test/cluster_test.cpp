@@ -103,6 +103,7 @@ std::string first_answer(int port, const std::string& greeting) {
   ::dup2(in, STDIN_FILENO);
   ::dup2(out, STDOUT_FILENO);
   ::dup2(out, STDERR_FILENO);
+  ::close_range(3, ~0U, 0);  // what the test has open is not the server's
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);

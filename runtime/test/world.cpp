@@ -15,7 +15,7 @@ namespace catga::test {
 namespace {
 
 constexpr std::int64_t start_of_time = 1'700'000'000'000;
-constexpr std::int64_t say_again = 1000;
+constexpr std::int64_t say_again = 1000, timer_again_most = 300'000;
 constexpr std::size_t happenings_most = 2'000'000;
 const ShardId shard{0};
 const ActivationLimits activation_limits;
@@ -174,6 +174,7 @@ void World::die() {
   machines_.clear();
   waiting_.clear();
   timers_.clear();
+  timer_failures_.clear();
   ran_.clear();
   crashed_ = false;
   own();
@@ -348,6 +349,7 @@ void World::outbox(const std::vector<std::string>& entries) {
 
 void World::timers(const std::vector<TimerWrite>& writes) {
   for (const TimerWrite& write : writes) {
+    timer_failures_.erase(write.member);
     if (!write.due_ms) {
       timers_.erase(write.member);
       continue;
@@ -358,10 +360,12 @@ void World::timers(const std::vector<TimerWrite>& writes) {
   }
 }
 
-void World::timer_failed(const std::string& member, const Error&) {
+void World::timer_failed(const std::string& member) {
   const auto timer = timers_.find(member);
   if (timer == timers_.end()) return;
-  later(say_again, [this, member, due = timer->second.due_ms] { fire(member, due); });
+  const unsigned failures = std::min(timer_failures_[member]++, 10U);
+  const std::int64_t wait = std::min(say_again << failures, timer_again_most);
+  later(wait, [this, member, due = timer->second.due_ms] { fire(member, due); });
 }
 
 std::vector<Handled> World::take_turns(const Commit& commit) {
@@ -605,8 +609,8 @@ void Participant::outbox_written(std::vector<std::string> entries, std::vector<s
 
 void Participant::timers_written(std::vector<TimerWrite> timers) { world_.timers(timers); }
 
-void Participant::timer_failed(const Envelope& timer, const Error& error) {
-  world_.timer_failed(timer.timer, error);
+void Participant::timer_failed(const Envelope& timer, const Error&) {
+  world_.timer_failed(timer.timer);
 }
 
 void Participant::ask(Ask ask, std::uint64_t number) {

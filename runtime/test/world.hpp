@@ -134,7 +134,7 @@ class World final : public Messenger {
   void answer(const Envelope& to, Result<std::string> answer);
   void outbox(const std::vector<std::string>& entries);
   void timers(const std::vector<TimerWrite>& writes);
-  void timer_failed(const std::string& member, const Error& error);
+  void timer_failed(const std::string& member);
   Epoch& source(ShardId saga_shard) { return sources_[saga_shard.value]; }
   /// The turns that this commit is made of.
   std::vector<Handled> take_turns(const Commit& commit);
@@ -205,6 +205,7 @@ class World final : public Messenger {
   std::map<EntityId, Machine> machines_;
   std::map<std::uint64_t, Answered> waiting_;
   std::map<std::string, TimerEntry> timers_;
+  std::map<std::string, unsigned> timer_failures_;  ///< since it was set
   std::map<std::uint32_t, Epoch> sources_;
   std::map<std::pair<EntityId, OperationId>, std::string> messages_;
   std::map<std::pair<std::string, std::string>, std::size_t> took_effect_;

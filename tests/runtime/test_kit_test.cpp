@@ -42,6 +42,10 @@ struct Break {
   using Reply = catga::Done;
   CATGA_MESSAGE(Break);
 };
+struct Crack {
+  using Reply = catga::Done;
+  CATGA_MESSAGE(Crack);
+};
 struct Level {
   using Reply = std::int64_t;
   CATGA_MESSAGE(Level);
@@ -56,7 +60,7 @@ struct Pour {
 class Barrel {
  public:
   static constexpr std::string_view kind = "barrel";
-  using Handles = catga::Messages<Fill, Drink, Leak, Break, Level, Pour>;
+  using Handles = catga::Messages<Fill, Drink, Leak, Break, Crack, Level, Pour>;
   struct State {
     std::int64_t litres = 0;
     std::int64_t emptied = 0;
@@ -80,7 +84,14 @@ class Barrel {
     if (state.litres == 0) empty(turn);
     return state.litres;
   }
-  catga::Done on(const Break&) { throw std::runtime_error("a stave is broken"); }
+  catga::Done on(const Break&) {
+    if (state.litres == 7) return {};
+    throw std::runtime_error("a stave is broken");
+  }
+  catga::Done on(catga::Turn& turn, const Crack&) {
+    turn.after(0s, Break{});
+    return {};
+  }
   std::int64_t on(const Level&) const { return state.litres; }
   catga::Task<std::int64_t> on(catga::Turn& turn, const Pour& pour) {
     auto other = turn.ref<Barrel>(pour.to);
@@ -190,6 +201,19 @@ TEST_CASE("whatever commit the owner dies at, each command takes effect once") {
       story(test);
     }
   }
+}
+
+TEST_CASE("a timer whose turn fails is tried again, later and later") {
+  EntityTest test;
+  test.host<Barrel>();
+  test.ask<Barrel>("red", Crack{});
+  CHECK(test.advance(10s).empty());
+  CHECK(test.ask<Barrel>("red", Level{}).reply.ok());
+  test.ask<Barrel>("red", Fill{7});  // it holds now
+  CHECK(test.advance(3s).empty());
+  const std::vector<Handled> mended = test.advance(10s);  // after 1, 2, 4 and 8 s
+  REQUIRE(mended.size() == 1);
+  CHECK(mended[0].message == "Break");
 }
 
 TEST_CASE("an owner may die between two commands") {
