@@ -114,8 +114,8 @@ struct Host {
   Admission admission{};
   /// How long what comes now would wait, if that is too long; else 0.
   std::atomic<std::int64_t> queries_wait_ms{0}, commands_wait_ms{0};
-  std::atomic<std::int64_t> store_refused_said_ms{
   std::atomic<std::uint64_t> refused{0};  ///< messages, because of that
+  std::atomic<std::int64_t> store_refused_said_ms{
       0};  ///< boot_ms() when the log last said that Redis refused something
   ShardTenants* tenants = nullptr;      ///< set before the first actor; null: there are none
   EventPublisher* publisher = nullptr;  ///< set before the first actor; null: events go nowhere
@@ -134,14 +134,14 @@ struct Host {
 
   const std::vector<std::unique_ptr<Doorway>> doors = doors_of_all_shards();  ///< by shard
 
- private:
-  std::vector<std::unique_ptr<Doorway>> doors_of_all_shards() const {
-    std::vector<std::unique_ptr<Doorway>> all;
   // Of the thread that looks at the load: the overload being told.
   void tell_overload(std::int64_t wait_ms);
   std::uint64_t refused_told = 0, refused_before = 0;
   std::int64_t overload_since = 0, refused_at = 0;
 
+ private:
+  std::vector<std::unique_ptr<Doorway>> doors_of_all_shards() const {
+    std::vector<std::unique_ptr<Doorway>> all;
     for (std::uint32_t i = 0; i < config.cluster.shards; ++i)
       all.push_back(std::make_unique<Doorway>(standing, primary_changes, config.entity.mailbox));
     return all;
