@@ -177,7 +177,7 @@ class Caller {
     // Callers begin one after another, so that a rate is one.
     auto next = Clock::now() + pace() * number_ / options_.callers;
     while (goes_on()) {
-      if (options_.rate > 0) {
+      if (pace() > 0us) {
         std::this_thread::sleep_until(next);
         next = std::max(next + pace(), Clock::now() - 1s);  // at most a second is made up for
       }
@@ -188,7 +188,7 @@ class Caller {
 
  private:
   std::chrono::microseconds pace() const {
-    if (options_.rate <= 0) return 0us;
+    if (options_.rate <= 0 || told_) return 0us;  // told to come to an end: what is left at once
     return std::chrono::microseconds(
         static_cast<std::int64_t>(1e6 * options_.callers / options_.rate));
   }
