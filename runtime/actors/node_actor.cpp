@@ -168,8 +168,9 @@ void NodeActor::say_what_changed(const MembershipView& before, const MembershipV
       std::count_if(after.members.begin(), after.members.end(),
                     [](const Member& member) { return member.state == MemberState::up; });
   // Of its first view a node only tells that it is in it.
-  const auto speaks = [&, reporter = reporter_of(after) == self](const Member& member) {
-    return reporter && (!before.members.empty() || member.incarnation == self);
+  const auto speaks = [&](const Member& member) {
+    const bool known = !before.members.empty() || member.incarnation == self;
+    return known && reporter_of(after, member.incarnation) == self;
   };
   const auto say = [&](Severity severity, EventName event, const std::string& text,
                        const Member& member, LogField more) {
