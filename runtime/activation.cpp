@@ -310,6 +310,7 @@ void Activation::run_query(Envelope&& envelope, std::size_t message) {
   scope.entity = entity_;
   scope.now_ms = host_.cluster_ms();
   scope.messenger = &messenger_;
+  host_.turn_of(envelope);
   host_.turn_begins(envelope.message);
   HandlerEnd end = instance->run(message, envelope.payload, scope);
   host_.turn_ends(envelope.message);
@@ -375,6 +376,7 @@ void Activation::run_command(Envelope&& envelope, std::size_t message) {
   };
   scope.finished = [this](HandlerEnd end) { finish(std::move(end)); };
   const std::string name = running.envelope.message;  // `running` may be gone when run() returns
+  host_.turn_of(running.envelope);
   host_.turn_begins(name);
   HandlerEnd end = instance_->run(message, running.envelope.payload, scope);
   host_.turn_ends(name);
@@ -399,6 +401,7 @@ void Activation::asked(std::uint64_t number, Result<std::string> answer) {
   asks_open_.erase(open);
   running_->waits_for.reset();
   const std::string name = running_->envelope.message;
+  host_.turn_of(running_->envelope);
   host_.turn_begins(name);
   answered(std::move(answer));  // the coroutine goes on; it may end and call finish()
   host_.turn_ends(name);
@@ -502,7 +505,7 @@ std::optional<Error> Activation::add_outputs(const Envelope& envelope, TurnScope
         scope.now_ms,
         std::move(event.name),
         std::move(event.payload),
-        {}};
+        envelope.trace ? envelope.trace.traceparent() : std::string{}};
     to.outbox.push_back(bytes_of(entry));
     to.bytes += to.outbox.back().size();
   }

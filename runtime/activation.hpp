@@ -92,6 +92,8 @@ class ActivationHost {
   virtual void troubled(
       const Error&
           error) = 0;  ///< state cannot be loaded or decoded, a write half done: for the log
+  /// What runs next belongs to the turn of this message; said before turn_begins().
+  virtual void turn_of(const Envelope& envelope) { (void)envelope; }
   virtual void turn_begins(const std::string& message) = 0;  ///< for the watchdog
   virtual void turn_ends(const std::string& message) = 0;
 };

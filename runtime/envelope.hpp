@@ -1,6 +1,7 @@
 // A message on its way to an entity, as it stands in a shard's queue, an entity's mailbox and a hand-over.
 #pragma once
 #include "catga/entities/messenger.hpp"
+#include "catga/entities/trace.hpp"
 #include "catga/runtime/outbox_entry.hpp"
 #include "catga/sharding/ids.hpp"
 
@@ -33,6 +34,8 @@ struct Envelope {
   std::string timer;              ///< member name in the timer table, with kind timer
   Repeat repeat;                  ///< with kind timer: it fires again
   SagaStep saga;                  ///< with kind ask: a step of a saga
+  TraceContext trace;             ///< of its sender; at its entity, of its own turn
+  std::uint64_t delayed_by = 0;   ///< it waited while its shard moved in this rebalance; not sent
 
   /// What it costs to hold it, roughly.
   std::size_t bytes() const { return 160 + entity.key.size() + message.size() + payload.size(); }

@@ -18,6 +18,10 @@
 #include "catga/runtime/node_seams.hpp"
 #include "catga/runtime/subscriptions.hpp"
 #include "catga/runtime/telemetry/event_feed.hpp"
+#include "catga/runtime/telemetry/exporter.hpp"
+#include "catga/runtime/telemetry/rebalance_spans.hpp"
+#include "catga/runtime/telemetry/resource.hpp"
+#include "catga/runtime/telemetry/tracer.hpp"
 #include "catga/runtime/workers.hpp"
 #include "catga/sharding/hash.hpp"
 
@@ -43,6 +47,7 @@ constexpr std::chrono::milliseconds serve_patience{
 constexpr std::chrono::milliseconds poll{5};  // while starting and stopping, nothing hot
 constexpr std::chrono::milliseconds poll_slowly{
     50};  // once it takes long, as of many nodes at once
+constexpr std::chrono::milliseconds telemetry_patience{3000};  // for what waits at the end
 constexpr int exit_unreachable = 69, exit_unfinished = 75, exit_wrong = 78;
 
 std::int64_t wall_ms() {
@@ -84,6 +89,12 @@ struct Node::Private {
   Config config;
   const Incarnation process = new_incarnation();
   EventFeed feed{text_of(process)};
+  // These three are there while telemetry is exported.
+  std::unique_ptr<Exporter> exporter;
+  std::unique_ptr<Tracer> tracer;
+  std::unique_ptr<RebalanceSpans> rebalances;
+  EventFeed::Subscription rebalance_events;
+  unsigned looks = 0;  ///< of the clock's thread
   Log log;
   NodeStanding standing;
   FrontDoor door;
@@ -143,6 +154,33 @@ struct Node::Private {
     return check_names(definitions, names);
   }
 
+  /// OpenTelemetry's variables say whether and where to.
+  void open_telemetry() {
+    OtlpSettings settings = OtlpSettings::from_environment();
+    for (const std::string& warning : settings.warnings)
+      log.write(Severity::warn, "telemetry", "", warning);
+    if (!settings.traces.on && !settings.logs.on) return;
+    const bool traces = settings.traces.on;
+    const SamplerSettings sampler = settings.sampler;
+    log.write(Severity::info, "telemetry", "",
+              "telemetry is sent to " + (traces ? settings.traces.url : settings.logs.url));
+    otlp::Resource resource =
+        resource_of(settings, config, text_of(process), OtlpSettings::environment);
+    exporter = std::make_unique<Exporter>(std::move(settings), std::move(resource),
+                                          [this](const std::string& trouble) {
+                                            log.write(Severity::warn, "telemetry", "", trouble);
+                                          });
+    log.add(*exporter);
+    exporter->start();
+    if (!traces) return;
+    const auto sink = [this](Span&& span) { exporter->add(std::move(span)); };
+    tracer = std::make_unique<Tracer>(sampler, sink);
+    rebalances = std::make_unique<RebalanceSpans>(config.cluster.name, config.node.id, sink);
+    log.add(*rebalances);
+    rebalance_events =
+        feed.subscribe([this](const ClusterEvent& event) { rebalances->heard(event); });
+  }
+
   Status start_embedded() {
     stores = wrap_stores(std::make_unique<MemoryStores>(wall_ms));
     standing.cluster_offset_ms = wall_ms() - boot_ms();
@@ -156,6 +194,7 @@ struct Node::Private {
     options.limits = config.ask;
     local_router =
         std::make_unique<Router>(std::move(options), standing, stores->owners(), nullptr);
+    local_router->trace_with(tracer.get());
     feed.start({});
     start_actors(nullptr);
     auto view = std::make_shared<MembershipView>();
@@ -199,6 +238,7 @@ struct Node::Private {
     }));
     connections->open_router(standing, stores->owners(), config.cluster.shards,
                              [this] { look_at_load(); });
+    connections->router()->trace_with(tracer.get());
     publisher = std::make_unique<StreamPublisher>(connections->nats(), log, stream_options(config),
                                                   connections->prefix(), text_of(process));
     if (!wanted_events.empty()) {
@@ -293,6 +333,7 @@ struct Node::Private {
   }
 
   void look_at_load() {
+    if (rebalances && ++looks % 100 == 0) rebalances->look(Tracer::now_ns());
     if (actors::Host* const one = looked_after.load(std::memory_order_acquire))
       one->look_at_load(actors::backlog_of(system->scheduler()));
   }
@@ -332,6 +373,7 @@ struct Node::Private {
     };
     host->publisher = publisher.get();
     host->tenants = subscriptions.get();
+    host->tracer = tracer.get();
     reception = std::make_unique<actors::Reception>(*host);
     host->node = system->spawn<actors::NodeActor>(
         std::ref(*host));  // before the first message to it, so before any shard looks
@@ -547,6 +589,8 @@ struct Node::Private {
     member_store.reset();
     if (host) host->forget_actors();
     system.reset();
+    rebalance_events = {};
+    if (exporter) exporter->stop(telemetry_patience);
     log.flush();
   }
 };
@@ -628,6 +672,7 @@ Status Node::start() {
                      (self.config.embedded_mode ? ", embedded" : ""),
                  {{"catga.node.incarnation", text_of(self.process)},
                   {"shards", static_cast<std::int64_t>(self.config.cluster.shards)}});
+  self.open_telemetry();
   Status started = self.config.embedded_mode ? self.start_embedded() : self.start_cluster();
   if (!started.ok()) {
     self.close();

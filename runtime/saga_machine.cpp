@@ -1048,7 +1048,9 @@ void SagaMachine::answer_waiters(SagaActions& actions, const SagaMoment& moment)
     const bool late = waiter.deadline_ms - answer_before_deadline <= moment.boot_ms;
     if (!over && !late) return false;
     const Result<LookAtSaga> what = decode<LookAtSaga>(waiter.payload);
-    actions.push_back(Answer{std::move(waiter), encode(look(what.value()))});
+    // In two steps: g++ 12 takes the answer for uninitialized otherwise.
+    Result<std::string> answer = encode(look(what.value()));
+    actions.push_back(Answer{std::move(waiter), std::move(answer)});
     return true;
   });
 }

@@ -19,6 +19,7 @@ FENCES = {
     r"msgpack": ("entities/",),
     r"xxh": ("sharding/hash.cpp",),
     r"spdlog/": ("runtime/telemetry/",),
+    r"(curl/|zlib\.h)": ("runtime/telemetry/exporter.cpp",),
     r"CLI/": ("runtime/config.cpp",),
     r"nlohmann/": ("entities/", "runtime/"),
     r"fmt/": ("entities/", "persistence/", "runtime/"),
@@ -26,7 +27,7 @@ FENCES = {
     r"(thread|mutex|shared_mutex|condition_variable|future|iostream|fstream|random|unistd\.h)$":
         ("persistence/", "entities/", "runtime/"),
 }
-HIDDEN = re.compile(r"caf/|(nats/)?nats\.h|hiredis|fmt/|spdlog/|CLI/")  # not in a public header
+HIDDEN = re.compile(r"caf/|(nats/)?nats\.h|hiredis|fmt/|spdlog/|CLI/|curl/|zlib\.h")  # not in a public header
 PUBLIC = re.compile(r"(entities|sharding)/.*\.hpp|runtime/(catga|config|node|testing)\.hpp")
 INCLUDE = re.compile(r"\s*#\s*include\s*([<\"])([^>\"]+)[>\"]")
 

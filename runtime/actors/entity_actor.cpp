@@ -8,6 +8,7 @@
 #include <caf/send.hpp>
 
 #include <iterator>
+#include <optional>
 #include <random>
 
 namespace catga::actors {
@@ -15,7 +16,14 @@ namespace catga::actors {
 namespace {
 constexpr std::chrono::milliseconds session_retry{
     20};  // how soon to look again whether turns may start
+
+std::string_view outcome_of(const Result<Committed>& answer) {
+  using Outcome = Committed::Outcome;
+  if (!answer.ok()) return "unknown";
+  if (answer->outcome == Outcome::ok || answer->outcome == Outcome::already) return "ok";
+  return answer->outcome == Outcome::fenced ? "fenced" : "conflict";
 }
+}  // namespace
 
 EntityActor::EntityActor(Host& host, const Kind& kind, EntityStart start)
     : host_(host),
@@ -27,6 +35,10 @@ EntityActor::EntityActor(Host& host, const Kind& kind, EntityStart start)
                   start.token),
       token_(start.token) {
   host_.active.fetch_add(1, std::memory_order_relaxed);
+  if (host_.tracer != nullptr) {
+    spans_ = std::make_unique<TurnSpans>(
+        *host_.tracer, TurnPlace{host_.config.cluster.name, host_.node_id, shard_});
+  }
   gauge_.last_used_ms.store(boot_ms(), std::memory_order_relaxed);
 }
 
@@ -95,6 +107,7 @@ void EntityActor::alarm(std::int64_t in_ms, std::int64_t at_ms) {
 
 void EntityActor::take(Envelope& envelope) {
   received_ += 1;
+  if (spans_) spans_->arrived(envelope);
   activation_.arrived(std::move(envelope));
   gauge_.last_used_ms.store(now_, std::memory_order_relaxed);
   after_each();
@@ -106,6 +119,7 @@ void EntityActor::take(LoadAnswered& message) {
 }
 void EntityActor::take(CommitAnswered& message) {
   if (!message.answer.ok()) store_refused(message.answer.error());
+  if (spans_) spans_->commit_ended(outcome_of(message.answer));
   activation_.committed(message.version, message.token, std::move(message.answer));
   after_each();
 }
@@ -173,6 +187,8 @@ void EntityActor::empty_out() {
   left_ = true;
   settle_hold();
   Waitlist<Envelope> queue = activation_.take_queue();
+  if (spans_)
+    for (Envelope& envelope : queue) spans_->given_back(envelope);
   auto rest = std::make_shared<std::vector<Envelope>>(std::make_move_iterator(queue.begin()),
                                                       std::make_move_iterator(queue.end()));
   tell_shard(Emptied{entity(), serial_, std::move(rest)});
@@ -215,6 +231,7 @@ void EntityActor::commit(Commit commit) {
     const std::lock_guard guard(gate_->relay_lock);
     outbox_hold_ = gate_->relay.hold();
   }
+  if (spans_) spans_->commit_begins(commit.operations.size());
   const std::string version = commit.next;
   const OwnerToken token = commit.token;
   host_.stores.state().commit(std::move(commit),
@@ -224,6 +241,7 @@ void EntityActor::commit(Commit commit) {
 }
 
 void EntityActor::answer(const Envelope& to, Result<std::string> answer) {
+  if (spans_) spans_->answered(to, answer, token_.epoch);
   host_.router.answer(to, std::move(answer), token_.epoch);
 }
 
@@ -263,6 +281,8 @@ void EntityActor::timers_unsure(std::vector<std::string> members) {
 }
 
 void EntityActor::ask(Ask ask, std::uint64_t number) {
+  std::optional<catga::detail::TraceScope> inside;
+  if (spans_) inside.emplace(spans_->running());
   host_.router.ask(std::move(ask), [self = self_handle(), number](Result<std::string> answer) {
     self->post(AskAnswered{number, std::move(answer)});
   });
@@ -300,6 +320,10 @@ void EntityActor::troubled(const Error& error) {
                    {"catga.shard.id", static_cast<std::int64_t>(shard_.value)}});
 }
 
+void EntityActor::turn_of(const Envelope& envelope) {
+  if (spans_) spans_->turn_begins(envelope);
+}
+
 void EntityActor::turn_begins(const std::string& message) {
   if (LateWake::due())
     LateWake::between_jobs(false);  // answers of earlier turns do not wait for this one
@@ -307,6 +331,7 @@ void EntityActor::turn_begins(const std::string& message) {
 }
 
 void EntityActor::turn_ends(const std::string&) {
+  if (spans_) spans_->turn_ends();
   host_.watch.ends(this);
   now_ = boot_ms();  // a handler may take its time
 }

@@ -7,6 +7,7 @@
 #include "catga/runtime/actors/mailbox.hpp"
 #include "catga/runtime/actors/messages.hpp"
 #include "catga/runtime/actors/surroundings.hpp"
+#include "catga/runtime/actors/turn_spans.hpp"
 
 #include <caf/ref_counted.hpp>
 #include <caf/resumable.hpp>
@@ -92,6 +93,7 @@ class EntityActor final : public caf::ref_counted, public caf::resumable, privat
   Epoch source_epoch(ShardId saga_shard) override;
   void raise_source(ShardId saga_shard, Epoch epoch) override;
   void troubled(const Error& error) override;
+  void turn_of(const Envelope& envelope) override;
   void turn_begins(const std::string& message) override;
   void turn_ends(const std::string& message) override;
 
@@ -134,6 +136,7 @@ class EntityActor final : public caf::ref_counted, public caf::resumable, privat
   std::uint64_t received_ = 0;
   std::uint64_t outbox_hold_ = 0;
   std::int64_t wake_at_ = 0;
+  std::unique_ptr<TurnSpans> spans_;  ///< null while nobody traces
   bool draining_ = false;
   bool left_ = false;
   bool retry_armed_ = false;

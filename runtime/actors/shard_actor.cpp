@@ -8,6 +8,7 @@
 #include <caf/send.hpp>
 
 #include <algorithm>
+#include <optional>
 
 namespace catga::actors {
 
@@ -381,6 +382,10 @@ void ShardActor::act(const Serve& action) {
                            host_.node_id, from_another ? std::string(mode_) : "claim",
                            action.token.epoch, host_.standing.cluster_now(), gap, 0});
     }
+  }
+  if (host_.tracer != nullptr && action.fresh && came_from_ && came_from_ != situation_->self) {
+    for (Envelope& envelope : returned_) envelope.delayed_by = situation_->rebalance;
+    for (Held& one : held_) one.envelope.delayed_by = situation_->rebalance;
   }
   const bool given_away = !came_from_ || came_from_ == situation_->self || mode_ == "planned";
   sagas_.serve(action.token, gate_, action.fresh && !given_away);
@@ -1181,6 +1186,8 @@ void ShardActor::deliver_tells() {
     ask.payload = std::move(entry.payload);
     ask.operation = entry.operation;
     ask.operation_ms = entry.first_delivery ? host_.standing.cluster_now() : entry.time_ms;
+    std::optional<catga::detail::TraceScope> inside;
+    if (host_.tracer != nullptr) inside.emplace(Tracer::unsampled());  // its turn is long over
     host_.router.ask(std::move(ask), [self = self_handle(), id = entry.stream_id,
                                       generation = generation_](Result<std::string> answer) {
       caf::anon_send(self, TellAnswered{id, generation,

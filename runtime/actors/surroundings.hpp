@@ -15,6 +15,7 @@
 #include "catga/runtime/saga_machine.hpp"
 #include "catga/runtime/standing.hpp"
 #include "catga/runtime/telemetry/log.hpp"
+#include "catga/runtime/telemetry/tracer.hpp"
 #include "catga/runtime/tenants.hpp"
 #include "catga/sharding/ownership.hpp"
 #include "catga/sharding/rebalance.hpp"
@@ -119,6 +120,8 @@ struct Host {
       0};  ///< boot_ms() when the log last said that Redis refused something
   ShardTenants* tenants = nullptr;      ///< set before the first actor; null: there are none
   EventPublisher* publisher = nullptr;  ///< set before the first actor; null: events go nowhere
+
+  Tracer* tracer = nullptr;  ///< set before the first actor; null: nobody traces
 
   SagaDefinitions sagas{};  ///< set before any shard is served
   SagaMachineLimits saga_limits{};

@@ -1,5 +1,7 @@
 #include "catga/runtime/messaging/gateway.hpp"
 
+#include "catga/entities/trace.hpp"
+
 namespace catga {
 
 Gateway::Gateway(std::string prefix, const Kinds& kinds, Messenger& messenger, NatsConnection& nats)
@@ -19,6 +21,9 @@ void Gateway::called(NatsMessage message) {
                 header_of(*message, "Catga-Operation-Id"), body_of(*message), kinds_);
   if (!call.ok()) return answer(to, std::move(call).error());
   const MessageInfo& info = *call->message;
+  std::string header = header_of(*message, "traceparent");
+  if (header.empty()) header = header_of(*message, "Traceparent");  // NATS tells them apart
+  const detail::TraceScope inside(parse_traceparent(header).value_or(TraceContext{}));
   messenger_.ask(std::move(call->ask), [this, to, &info](Result<std::string> reply) {
     if (!reply.ok()) return answer(to, std::move(reply));
     answer(to, info.json_from_reply(*reply));

@@ -93,6 +93,12 @@ void Router::ask(Ask ask, Answered answered) {
   pending.caller.deadline = pending.envelope.deadline_ms;
   pending.caller.outside_id = outside;
   pending.answered = std::move(answered);
+  if (tracer_ != nullptr) {
+    const TraceContext parent = current_trace();
+    pending.envelope.trace = tracer_->child(parent);
+    pending.parent_span = parent.span;
+    if (pending.envelope.trace.sampled()) pending.began_ns = Tracer::now_ns();
+  }
   CallerAction action =
       caller::start(pending.caller, options_.times, boot_ms(), cheap_random(correlation));
   if (action.kind == CallerAction::Kind::finish) {
@@ -120,6 +126,7 @@ void Router::ask(Ask ask, Answered answered) {
 
 Status Router::tell(Ask ask) {
   Envelope envelope = CATGA_TRY(envelope_of(std::move(ask), MessageClass::tell));
+  if (tracer_ != nullptr) send_span(envelope);
   const ShardId shard = shard_of(envelope.entity.kind, envelope.entity.key, options_.shards);
   const Routes::Hop hop = routes_.look_up(shard);
   if (!hop.to) return Error{Code::unavailable, "no node is up"};
@@ -131,6 +138,27 @@ Status Router::tell(Ask ask) {
   if (carrier_ == nullptr) return Error{Code::unavailable, "no node is up"};
   const std::string body = wire::encode(envelope, boot_ms());
   return carrier_->push(hop.to, wire::Message{body});
+}
+
+/// A tell is over for its sender when it is sent.
+void Router::send_span(Envelope& envelope) {
+  const TraceContext parent = current_trace();
+  envelope.trace = tracer_->child(parent);
+  if (!envelope.trace.sampled()) return;
+  const ShardId shard = shard_of(envelope.entity.kind, envelope.entity.key, options_.shards);
+  Span span;
+  span.context = envelope.trace;
+  span.parent = parent.span;
+  span.kind = SpanKind::producer;
+  span.name = "send " + envelope.entity.kind + '/' + envelope.message;
+  span.start_ns = span.end_ns = Tracer::now_ns();
+  span.attributes = {{"messaging.system", std::string("catga")},
+                     {"messaging.operation.name", std::string("send")},
+                     {"messaging.operation.type", std::string("send")},
+                     {"messaging.destination.template", envelope.entity.kind},
+                     {"messaging.destination.partition.id", std::to_string(shard.value)},
+                     {"messaging.message.id", text_of(envelope.operation)}};
+  tracer_->ended(std::move(span));
 }
 
 /// Asks the caller's state machine under the lock of its table, then does what it says without it.
@@ -245,7 +273,31 @@ void Router::finish(std::uint64_t correlation, Result<std::string> answer) {
   }
   if (ended.empty()) return;
   pending_count_.fetch_sub(1);
+  if (ended.mapped().began_ns != 0) span_of(ended.mapped(), answer);
   ended.mapped().answered(std::move(answer));
+}
+
+/// One span for an ask with all its repeats.
+void Router::span_of(const Pending& pending, const Result<std::string>& answer) {
+  const Envelope& envelope = pending.envelope;
+  Span span;
+  span.context = envelope.trace;
+  span.parent = pending.parent_span;
+  span.kind = SpanKind::client;
+  span.name = envelope.entity.kind + '/' + envelope.message;
+  span.start_ns = pending.began_ns;
+  span.end_ns = Tracer::now_ns();
+  span.attributes = {
+      {"rpc.system.name", std::string("catga")},
+      {"rpc.method", span.name},
+      {"rpc.status_code", std::string(answer.ok() ? "ok" : name_of(answer.error().code))},
+      {"catga.ask.attempts", static_cast<std::int64_t>(pending.caller.attempts)}};
+  if (!answer.ok() && answer.error().code != Code::rejected) {
+    span.status = SpanStatus::error;
+    span.status_text = answer.error().text;
+    span.attributes.push_back({"error.type", std::string(name_of(answer.error().code))});
+  }
+  tracer_->ended(std::move(span));
 }
 
 void Router::replied(const wire::Reply& reply) {

@@ -10,6 +10,7 @@
 #include "catga/runtime/messaging/carrier.hpp"
 #include "catga/runtime/messaging/routes.hpp"
 #include "catga/runtime/standing.hpp"
+#include "catga/runtime/telemetry/tracer.hpp"
 #include "catga/sharding/caller.hpp"
 
 #include <array>
@@ -44,6 +45,8 @@ class Router final : public Messenger {
   Status tell(Ask tell) override;
 
   void host(std::function<void(ShardId, Envelope&&)> local) { local_ = std::move(local); }
+  /// Before the first ask: asks get spans. Outlives the router.
+  void trace_with(Tracer* tracer) { tracer_ = tracer; }
   Routes& routes() { return routes_; }
 
   /// Sends the answer of an envelope to who waits for it: here or on another node. No waiter: nothing.
@@ -72,6 +75,8 @@ class Router final : public Messenger {
     Caller caller;
     Answered answered;
     Incarnation sent_to;
+    std::uint64_t parent_span = 0;  ///< while traced
+    std::int64_t began_ns = 0;
   };
   struct Table {
     std::mutex lock;
@@ -93,6 +98,8 @@ class Router final : public Messenger {
   Attempt attempt(std::uint64_t correlation, Pending& pending);
   void leave(Attempt&& attempt);
   void finish(std::uint64_t correlation, Result<std::string> answer);
+  void send_span(Envelope& envelope);
+  void span_of(const Pending& pending, const Result<std::string>& answer);
   void act(std::uint64_t correlation, CallerAction action);
   void transmit(std::uint64_t correlation);
   void look_up(std::uint64_t correlation);
@@ -104,6 +111,7 @@ class Router final : public Messenger {
   NodeStanding& standing_;
   OwnerStore& owners_;
   Carrier* carrier_;
+  Tracer* tracer_ = nullptr;
   Routes routes_;
   std::function<void(ShardId, Envelope&&)> local_;
   // Read with each message and written once in a life: all lives are kept, the newest is pointed to.

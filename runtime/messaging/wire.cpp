@@ -205,13 +205,47 @@ void put(ByteWriter& write, const SagaStep& step) {
   write.u64(step.epoch.value);
 }
 
-Status get(ByteReader& read, SagaStep& step) {
-  const std::uint8_t verb = read.u8();
+Status get(ByteReader& read, std::uint8_t verb, SagaStep& step) {
   if (verb == 0 || verb > static_cast<std::uint8_t>(SagaStep::Verb::forget))
     return Error{Code::malformed, "a step of a saga this version does not know"};
   step.verb = static_cast<SagaStep::Verb>(verb);
   step.shard = ShardId{read.u32()};
   step.epoch = Epoch{read.u64()};
+  return Done{};
+}
+
+/// Behind that, only while somebody traces: 1 mark, 16 trace id, 8 span id, 1 flags.
+constexpr std::uint8_t trace_mark = 0x80;
+
+void put(ByteWriter& write, const TraceContext& trace) {
+  write.u8(trace_mark);
+  write.u64(trace.trace_high);
+  write.u64(trace.trace_low);
+  write.u64(trace.span);
+  write.u8(trace.flags);
+}
+
+TraceContext get_trace(ByteReader& read) {
+  TraceContext trace;
+  trace.trace_high = read.u64();
+  trace.trace_low = read.u64();
+  trace.span = read.u64();
+  trace.flags = read.u8();
+  return trace;
+}
+
+/// What may stand behind the path.
+Status get_options(ByteReader& read, Envelope& envelope) {
+  if (!read.ok() || read.at_end()) return Done{};
+  std::uint8_t first = read.u8();
+  if (first != trace_mark && envelope.kind == MessageClass::ask) {
+    CATGA_TRY(get(read, first, envelope.saga));
+    if (!read.ok() || read.at_end()) return Done{};
+    first = read.u8();
+  }
+  if (first != trace_mark) return Error{Code::malformed, "a message is too long"};
+  envelope.trace = get_trace(read);
+  if (!envelope.trace) return Error{Code::malformed, "a trace context without ids"};
   return Done{};
 }
 
@@ -237,6 +271,7 @@ std::string encode(const Envelope& envelope, std::int64_t now_ms) {
   write.u8(static_cast<std::uint8_t>(envelope.path.size()));
   for (const EntityId& entity : envelope.path) write.entity(entity);
   if (envelope.saga) put(write, envelope.saga);
+  if (envelope.trace) put(write, envelope.trace);
   return out;
 }
 
@@ -260,9 +295,7 @@ Result<Envelope> decode(std::string_view body, std::int64_t now_ms) {
   const std::uint8_t path = read.u8();
   if (path > path_max) return Error{Code::malformed, "a path of more than 16 entities"};
   for (std::uint8_t i = 0; i < path && read.ok(); ++i) envelope.path.push_back(read.entity());
-  if (read.ok() && !read.at_end() && envelope.kind == MessageClass::ask) {
-    if (Status known = get(read, envelope.saga); !known) return known.error();
-  }
+  if (Status known = get_options(read, envelope); !known) return known.error();
   if (!read.ok() || !read.at_end())
     return Error{Code::malformed, "a message is cut short or too long"};
   if (envelope.operation_ms < 0 || envelope.operation_ms >= time_end_ms) {

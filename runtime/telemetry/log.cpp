@@ -26,6 +26,8 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace catga {
@@ -94,6 +96,7 @@ bool append_string(std::string& out, std::string_view text, std::size_t room) {
   return whole;
 }
 
+constexpr std::size_t trace_room = 128;  // kept for the ids of a span
 constexpr std::string_view truncated_mark = R"(,"truncated":true})";
 
 /// `,"name":` and the value. False, and nothing or a shorter text appended, if it does not fit.
@@ -254,6 +257,46 @@ class LiveLevels {
   std::atomic<const Levels*> newest_;
 };
 
+/// Ten lines a second of one place in the code, then one a second that says how many are missing. A place is known by
+/// its logger and the words its lines begin with, up to the first digit or quote.
+class Rates {
+ public:
+  struct Verdict {
+    bool write = true;
+    std::int64_t suppressed = 0;  ///< before this one
+  };
+  Verdict may_write(std::string_view logger, std::string_view message, std::int64_t unix_us) {
+    std::string place(logger);
+    place += '|';
+    place += message.substr(0, std::min<std::size_t>(message.find_first_of("0123456789\"'/"), 48));
+    const std::lock_guard guard(lock_);
+    if (places_.size() >= places_most) places_.clear();
+    Place& at = places_[place];
+    const std::int64_t second = unix_us / 1'000'000;
+    if (at.second != second) {
+      at.flooded = at.second == second - 1 && at.suppressed != 0;
+      at.second = second;
+      at.written = 0;
+    }
+    if (at.written >= (at.flooded ? 1 : 10)) {
+      at.suppressed += 1;
+      return {false, 0};
+    }
+    at.written += 1;
+    return {true, std::exchange(at.suppressed, 0)};
+  }
+
+ private:
+  static constexpr std::size_t places_most = 2048;
+  struct Place {
+    std::int64_t second = 0, suppressed = 0;
+    int written = 0;
+    bool flooded = false;
+  };
+  std::mutex lock_;
+  std::unordered_map<std::string, Place> places_;
+};
+
 std::int64_t unix_us_now() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::microseconds>(now).count();
@@ -288,7 +331,12 @@ std::string json_line(const LogRecord& record) {
   about_event(R"(,"catga.node.incarnation":)", record.incarnation);
   about_event(R"(,"catga.event.id":)", record.event_id);
   about_event(R"(,"catga.view.version":)", record.view_version);
-  for (const auto& field : record.fields) whole = append_field(out, field, limit) && whole;
+  for (const auto& field : record.fields)
+    whole = append_field(out, field, limit - trace_room) && whole;
+  if (record.context)
+    fmt::format_to(std::back_inserter(out),
+                   R"(,"trace_id":"{}","span_id":"{}","trace_flags":"{:02x}")",
+                   record.context.trace_id(), record.context.span_id(), record.context.flags);
   out += whole ? std::string_view("}") : truncated_mark;
   return out;
 }
@@ -307,6 +355,8 @@ std::string text_line(const LogRecord& record, bool colour) {
     fmt::format_to(std::back_inserter(out), " {}=", short_name(field.name));
     append_value(out, field);
   }
+  if (record.context)
+    fmt::format_to(std::back_inserter(out), " trace={}", record.context.trace_id());
   if (out.size() <= log_line_max) return out;
   constexpr std::string_view mark = " truncated=true";
   out.resize(log_line_max - mark.size());
@@ -347,6 +397,7 @@ struct Log::Private {
   std::atomic<std::uint64_t> events{0};
   std::atomic<std::uint64_t> view_version{0};
   std::vector<LogTap*> taps;
+  Rates rates;
   std::uint64_t dropped_told = 0;  // the writing thread's
 
   Private(const Config::Log& settings, std::string of_cluster, std::string of_node)
@@ -421,13 +472,24 @@ void Log::write(Severity severity, std::string_view logger, EventName event,
   const bool in_log = static_cast<int>(severity) >= self.levels.of(logger);
   const bool for_others = !self.taps.empty() && (event || severity >= Severity::warn);
   if (!in_log && !for_others) return;
+  const std::int64_t now = unix_us_now();
+  std::vector<LogField> with_count;
+  if (!event && logger != "app") {
+    const Rates::Verdict verdict = self.rates.may_write(logger, message, now);
+    if (!verdict.write) return;
+    if (verdict.suppressed != 0) {
+      with_count.assign(fields.begin(), fields.end());
+      with_count.push_back({"suppressed", verdict.suppressed});
+      fields = with_count;
+    }
+  }
   std::string event_id, view;
   if (event && !self.incarnation.empty()) {
     event_id = fmt::format("{}-{}", self.incarnation, self.events.fetch_add(1) + 1);
     if (const auto version = self.view_version.load(std::memory_order_relaxed); version != 0)
       view = fmt::to_string(version);
   }
-  const LogRecord record{.unix_us = unix_us_now(),
+  const LogRecord record{.unix_us = now,
                          .severity = severity,
                          .logger = logger,
                          .event = event.text(),
@@ -438,7 +500,8 @@ void Log::write(Severity severity, std::string_view logger, EventName event,
                          .incarnation = self.incarnation,
                          .event_id = event_id,
                          .view_version = view,
-                         .streamed = event.streamed()};
+                         .streamed = event.streamed(),
+                         .context = current_trace()};
   if (in_log) self.carry(severity, self.line_of(record));
   if (for_others)
     for (LogTap* const tap : self.taps) tap->take(record);

@@ -1,6 +1,7 @@
 // One line is one record, to standard output: text on a terminal, JSON otherwise. Events have names
 // and fields.
 #pragma once
+#include "catga/entities/trace.hpp"
 #include "catga/runtime/config.hpp"
 #include "catga/runtime/telemetry/cluster_events.hpp"
 
@@ -29,7 +30,8 @@ struct LogRecord {
   std::string_view cluster, node;
   std::span<const LogField> fields;
   std::string_view incarnation{}, event_id{}, view_version{};  ///< of events
-  bool streamed = false;  ///< an event that the stream shows as well
+  bool streamed = false;   ///< an event that the stream shows as well
+  TraceContext context{};  ///< of the span it was made in
 };
 
 /// Somebody who gets records as well: all events, whatever their severity, and all lines from WARN on. Called by the thread

@@ -81,6 +81,42 @@ TEST_CASE("a line without an event has no event keys") {
   CHECK(json["message"] == "hello");
 }
 
+TEST_CASE("a line made inside a span names it") {
+  auto record = record_of("inside");
+  record.context = {0x4bf92f3577b34da6, 0xa3ce929d0e0e4736, 0x00f067aa0ba902b7, 1};
+  const auto json = json_of(record);
+  CHECK(json["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736");
+  CHECK(json["span_id"] == "00f067aa0ba902b7");
+  CHECK(json["trace_flags"] == "01");
+  CHECK_FALSE(json_of(record_of("outside")).contains("trace_id"));
+}
+
+TEST_CASE("one place in the code writes ten lines a second, then one with the count; events all") {
+  const auto lines = output_of([] {
+    catga::Log log({.level = "info", .format = "json"}, "catga", "n1");
+    for (int i = 0; i < 1000; ++i) {
+      log.write(Severity::warn, "nats", "", "message " + std::to_string(i) + " is rubbish");
+      log.write(Severity::info, "membership", "catga.node.joined", "node is up");
+    }
+    log.write(Severity::warn, "nats", "", "another place");
+    std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+    log.write(Severity::warn, "nats", "", "message 1000 is rubbish");
+  });
+  std::int64_t rubbish = 0, suppressed = 0, joined = 0, other = 0;
+  for (const auto& line : lines) {
+    const auto json = nlohmann::json::parse(line);
+    const std::string message = json["message"];
+    rubbish += message.starts_with("message") ? 1 : 0;
+    joined += message == "node is up" ? 1 : 0;
+    other += message == "another place" ? 1 : 0;
+    suppressed += json.value("suppressed", std::int64_t{0});
+  }
+  CHECK(joined == 1000);
+  CHECK(other == 1);
+  CHECK(rubbish <= 32);  // the loop may take parts of two seconds
+  CHECK(rubbish + suppressed == 1001);
+}
+
 TEST_CASE("quotes, backslashes and control characters arrive as they were written") {
   const std::string nasty = std::string("a\"b\\c\nd\te\rf\x01g\x7Fh", 16) + '\0' + "end";
   const std::array fields{LogField{"text", nasty}};

@@ -356,6 +356,33 @@ TEST_CASE(
   }
 }
 
+TEST_CASE(
+    "where a trace stands is said behind all the rest, of each class; nobody traces: nothing") {
+  for (const MessageClass kind : {MessageClass::ask, MessageClass::tell, MessageClass::query}) {
+    for (const bool step : {false, true}) {
+      Envelope one = envelope();
+      one.kind = kind;
+      if (step && kind != MessageClass::ask) continue;
+      if (step) one.saga = {SagaStep::Verb::run, shard, epoch};
+      const std::string plain = wire::encode(one, 0);
+      one.trace = {0x0102030405060708ULL, 9, 10, 3};
+      const std::string whole = wire::encode(one, 0);
+      CHECK(whole.starts_with(plain));
+      CHECK(whole.size() == plain.size() + 26);
+      const auto read = wire::decode(whole, 0);
+      REQUIRE(read.ok());
+      CHECK(same(*read, one));
+      CHECK(read->trace == one.trace);
+      CHECK(read->saga == one.saga);
+      for (std::size_t size = plain.size() + 1; size < whole.size(); ++size)
+        CHECK_FALSE(wire::decode(whole.substr(0, size), 0).ok());
+      CHECK_FALSE(wire::decode(whole + '\0', 0).ok());
+      const std::string zeros = plain + whole[plain.size()] + std::string(25, '\0');
+      CHECK_FALSE(wire::decode(zeros, 0).ok());
+    }
+  }
+}
+
 TEST_CASE("a command without an operation id is malformed: all such would be copies of one") {
   for (const MessageClass kind : {MessageClass::ask, MessageClass::tell}) {
     Envelope one = envelope();

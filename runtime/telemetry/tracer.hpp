@@ -1,0 +1,50 @@
+// Makes spans: new ids, the sampler's decision, and the derived ids of a rebalance.
+#pragma once
+#include "catga/runtime/telemetry/otlp_settings.hpp"
+#include "catga/runtime/telemetry/span.hpp"
+#include "catga/sharding/ids.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+
+namespace catga {
+
+/// Of a node or a calling program; there is none while tracing is off. Thread-safe.
+class Tracer {
+ public:
+  using Sink = std::function<void(Span&&)>;
+  /// `sink` gets spans that are sampled, on the thread that ended them.
+  Tracer(SamplerSettings sampler, Sink sink);
+
+  /// A new trace. Its span may not be sampled: it is carried all the same, so that nobody decides again.
+  TraceContext root();
+  /// A child of `parent`, of which another process may have decided; a new trace if there is none.
+  TraceContext child(const TraceContext& parent);
+  /// A span of `of` with a new id, whatever the sampler says.
+  static TraceContext inside(const TraceContext& of);
+  /// A new trace that nobody looks at.
+  static TraceContext unsampled();
+  void ended(Span&& span) {
+    if (span.context.sampled()) sink_(std::move(span));
+  }
+  static std::int64_t now_ns();
+
+ private:
+  bool sampled_root(std::uint64_t trace_low);
+  bool has_token();
+  const SamplerSettings sampler_;
+  const Sink sink_;
+  std::atomic<std::int64_t> next_root_ns_{0};
+};
+
+/// One trace per rebalance, without a coordinator: every node derives the same ids from what all know.
+namespace rebalance_trace {
+/// The root, of the reporter. `rebalance`: the version of the view that caused it.
+TraceContext root(std::string_view cluster, std::uint64_t rebalance);
+/// The move of one shard to node `to`. Each move that comes to its end has an epoch of its own: both nodes know it.
+TraceContext handoff(std::string_view cluster, std::uint64_t rebalance, std::int64_t shard,
+                     std::string_view to, std::string_view epoch);
+}  // namespace rebalance_trace
+
+}  // namespace catga

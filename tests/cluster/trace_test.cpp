@@ -1,0 +1,222 @@
+// A cluster as a collector sees it: one trace per rebalance, and asks that can be followed through it.
+#include <catga/runtime/messaging/nats.hpp>
+#include <catga/sharding/ring.hpp>
+
+#include "../support/collector.hpp"
+#include "scene.hpp"
+
+#include <csignal>
+#include <set>
+
+namespace catga::testing {
+namespace {
+
+using nlohmann::json;
+
+const std::string outer_trace = "4bf92f3577b34da6a3ce929d0e0e4736", outer_span = "00f067aa0ba902b7";
+
+/// Any NATS client that traces.
+class TracedCaller {
+ public:
+  explicit TracedCaller(Scene& scene)
+      : nats_(must(connect(scene.config("caller"), "caller", {}))) {}
+  void call(const std::string& path, const std::string& body) {
+    must(nats_.publish_with_headers(
+        "catga.test.call." + path, "",
+        {{"traceparent", "00-" + outer_trace + "-" + outer_span + "-01"}}, body));
+  }
+  void flush() { must(nats_.flush(5s)); }
+
+ private:
+  NatsConnection nats_;
+};
+
+NodeProcess::Environment environment(const Collector& collector) {
+  return {{"OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()},
+          {"OTEL_BSP_SCHEDULE_DELAY", "50"},
+          {"OTEL_BLRP_SCHEDULE_DELAY", "50"},
+          {"OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"}};
+}
+
+std::vector<json> named(Collector& collector, const std::string& name) {
+  std::vector<json> found;
+  for (json& span : collector.spans())
+    if (span["name"] == name) found.push_back(std::move(span));
+  return found;
+}
+
+std::string node_of(const json& span) { return attribute(span["resource"], "catga.node.id"); }
+
+MembershipView view_of(const std::vector<std::string>& names) {
+  MembershipView view;
+  for (std::size_t i = 0; i < names.size(); ++i)
+    view.members.push_back(
+        Member{Incarnation{1, i + 1}, MemberState::up, names[i], 1, "-", "-", 1});
+  return view;
+}
+
+/// A counter whose shard moves from another node to `joiner` when that joins the others.
+std::string key_that_moves(const std::vector<std::string>& others, const std::string& joiner) {
+  std::vector<std::string> all = others;
+  all.push_back(joiner);
+  const Placement before(view_of(others), Scene::shards), after(view_of(all), Scene::shards);
+  for (const std::string& key : Scene::key_per_shard()) {
+    const ShardId shard = shard_of("counter", key, Scene::shards);
+    if (before.target(shard) == Incarnation{1, 1} && after.target(shard) == Incarnation{1, 3})
+      return key;
+  }
+  FAIL("no shard moves");
+  return {};
+}
+
+}  // namespace
+
+TEST_CASE("a third node joins: one trace, with a root, a child per shard that moved, and links") {
+  if (!servers_here()) return;
+  Collector collector;
+  Scene scene;
+  const auto traced = environment(collector);
+  const Flags flags{"--cluster-min-members", "2", "--membership-settle", "800ms"};
+  for (const char* name : {"a", "b"}) scene.launch(name, flags, traced);
+  for (const char* name : {"a", "b"}) scene.expect_ready(name);
+  scene.expect_up(2);
+  TracedCaller caller(scene);
+  const std::string key = key_that_moves({"a", "b"}, "c");
+  must(scene.counter(key).ask(Add{1}));
+  scene.launch("c", flags, traced);
+  REQUIRE(scene.node("a").says("node c is up", 10s));
+  // The shard cannot leave before this handler returns; what comes meanwhile is handed over.
+  caller.call("counter." + key + ".Busy", R"({"for_ms":2500})");
+  const ShardId shard = shard_of("counter", key, Scene::shards);
+  REQUIRE(scene.node("a").says("shard " + std::to_string(shard.value) + " is offered to c", 10s));
+  std::size_t adds = 0;
+  const std::string moved = "shard " + std::to_string(shard.value) + " moved a -> c";
+  REQUIRE(eventually([&] {
+    caller.call("counter." + key + ".Add", R"({"amount":1})");
+    adds += 1;
+    std::this_thread::sleep_for(15ms);
+    return scene.node("a").has_said(moved);
+  }));
+  caller.flush();
+  scene.expect_ready("c");
+  REQUIRE(eventually([&] { return !named(collector, "catga.rebalance").empty(); }, 20s));
+  REQUIRE(eventually([&] { return named(collector, "counter/Add").size() >= 2 * adds; }));
+
+  const auto roots = named(collector, "catga.rebalance");
+  REQUIRE(roots.size() == 1);
+  CHECK_FALSE(roots[0].contains("parentSpanId"));
+  CHECK(attribute(roots[0], "catga.rebalance.reason") == "node_joined");
+  CHECK(attribute(roots[0], "catga.rebalance.outcome") == "ok");
+  const auto moves = named(collector, "catga.shard.handoff");
+  CHECK(std::to_string(moves.size()) == attribute(roots[0], "catga.rebalance.moves_completed"));
+  CHECK(moves.size() > 5);
+  std::set<std::string> shards, ids;
+  for (const json& move : moves) {
+    CHECK(move["traceId"] == roots[0]["traceId"]);
+    CHECK(move["parentSpanId"] == roots[0]["spanId"]);
+    CHECK(attribute(move, "catga.node.to") == "c");
+    CHECK(attribute(move, "catga.node.from") == node_of(move));
+    CHECK(shards.insert(attribute(move, "catga.shard.id")).second);
+    ids.insert(move["spanId"]);
+  }
+  const auto releases = named(collector, "catga.shard.release");
+  const auto acquires = named(collector, "catga.shard.acquire");
+  CHECK(releases.size() == moves.size());
+  CHECK(acquires.size() == moves.size());
+  for (const json& acquire : acquires) {
+    CHECK(node_of(acquire) == "c");
+    CHECK(ids.contains(acquire["parentSpanId"].get<std::string>()));
+  }
+  int linked = 0;
+  for (const json& span : named(collector, "counter/Add")) {
+    if (!span.contains("links")) continue;
+    linked += 1;
+    CHECK(span["kind"] == 2);
+    CHECK(node_of(span) == "c");
+    CHECK(span["links"][0]["traceId"] == roots[0]["traceId"]);
+    CHECK(ids.contains(span["links"][0]["spanId"].get<std::string>()));
+    CHECK(attribute(span["links"][0], "catga.link.reason") == "delayed_by_handoff");
+  }
+  CHECK(linked >= 1);
+  CHECK(collector.offences() == std::vector<std::string>{});
+}
+
+TEST_CASE("an ask is followed from its caller through the entities it asks, to their commits") {
+  if (!servers_here()) return;
+  Collector collector;
+  Scene scene;
+  for (const char* name : {"a", "b"})
+    scene.launch(name, {"--cluster-min-members", "2"}, environment(collector));
+  for (const char* name : {"a", "b"}) scene.expect_ready(name);
+  TracedCaller caller(scene);
+  caller.call("walker.one.Walk", R"({"path":["two","three"],"rest_ms":0})");
+  caller.call("counter.bad.Break", R"({"words":"oh no","politely":false})");
+  caller.call("counter.no.Break", R"({"words":"no","politely":true})");
+  REQUIRE(eventually([&] {
+    return named(collector, "walker/Walk").size() >= 6 &&
+           named(collector, "counter/Break").size() >= 4;
+  }));
+  REQUIRE(eventually([&] { return named(collector, "catga.commit").size() >= 3; }));
+  std::map<std::string, json> by_id;
+  for (const json& span : collector.spans()) by_id[span["spanId"]] = span;
+  int servers = 0;
+  for (const json& span : named(collector, "walker/Walk")) {
+    CHECK(span["traceId"] == outer_trace);
+    CHECK(attribute(span, "rpc.system.name") == "catga");
+    CHECK(attribute(span, "rpc.status_code") == "ok");
+    if (span["kind"] != 2) continue;
+    servers += 1;
+    CHECK(attribute(span, "catga.entity.kind") == "walker");
+    CHECK_FALSE(attribute(span, "catga.shard.id").empty());
+    // up: turn, its ask, the turn that asked, ..., the caller outside
+    int asks = 0;
+    std::string parent = span["parentSpanId"];
+    for (bool client = true; by_id.contains(parent); client = !client) {
+      CHECK(by_id[parent]["kind"] == (client ? 3 : 2));
+      asks += client ? 1 : 0;
+      parent = by_id[parent]["parentSpanId"];
+    }
+    CHECK(parent == outer_span);
+    CHECK(asks >= 1);
+  }
+  CHECK(servers == 3);
+  for (const json& span : named(collector, "counter/Break")) {
+    const bool polite = attribute(span, "rpc.status_code") == "rejected";
+    CHECK(span["status"].value("code", 0) == (polite ? 0 : 2));
+    CHECK(attribute(span, "error.type") == (polite ? "" : "failed"));
+  }
+  for (const json& commit : named(collector, "catga.commit")) {
+    CHECK(commit["kind"] == 3);
+    CHECK(attribute(commit, "db.system.name") == "redis");
+    CHECK(attribute(commit, "catga.commit.outcome") == "ok");
+    CHECK(by_id.contains(commit["parentSpanId"].get<std::string>()));
+  }
+  // the log's events are there as well, whatever the level
+  CHECK(eventually([&] {
+    for (const json& record : collector.records())
+      if (record.value("eventName", "") == "catga.node.joined") return true;
+    return false;
+  }));
+  scene.node("a").signal(SIGTERM);
+  CHECK(scene.node("a").exit_code(20s) == 0);
+  CHECK(eventually([&] {  // what waited at the end was sent
+    for (const json& record : collector.records())
+      if (record.value("eventName", "") == "catga.node.drained") return true;
+    return false;
+  }));
+  CHECK(collector.offences() == std::vector<std::string>{});
+}
+
+TEST_CASE("without OpenTelemetry's variables nothing is sent and nothing is carried") {
+  if (!servers_here()) return;
+  Scene scene;
+  scene.start("a");
+  TracedCaller caller(scene);
+  caller.call("counter.k.Add", R"({"amount":1})");
+  caller.flush();
+  CHECK(eventually([&] { return must(scene.counter("k").ask(Get{})) == 1; }));
+  CHECK_FALSE(scene.node("a").has_said("trace_id"));
+  CHECK_FALSE(scene.node("a").has_said("telemetry"));
+}
+
+}  // namespace catga::testing
