@@ -295,6 +295,7 @@ void Activation::remember(OperationId id, OperationRecord record) {
 // ---- running -----------------------------------------------------------------------------------------------------
 
 void Activation::run_query(Envelope&& envelope, std::size_t message) {
+  envelope.handler = static_cast<std::uint16_t>(message);
   Instance* instance = instance_.get();
   if (running_) {  // nobody sees half a turn
     if (!shadow_) {
@@ -311,6 +312,7 @@ void Activation::run_query(Envelope&& envelope, std::size_t message) {
   scope.now_ms = host_.cluster_ms();
   scope.messenger = &messenger_;
   host_.turn_of(envelope);
+  begun_ = {message, envelope.arrived_ns};
   host_.turn_begins(envelope.message);
   HandlerEnd end = instance->run(message, envelope.payload, scope);
   host_.turn_ends(envelope.message);
@@ -338,6 +340,7 @@ void Activation::run_command(Envelope&& envelope, std::size_t message) {
   running_ = std::make_unique<Running>();
   Running& running = *running_;
   running.envelope = std::move(envelope);
+  running.envelope.handler = static_cast<std::uint16_t>(message);
   running.deadline_ms =
       std::min(running.envelope.deadline_ms, host_.now_ms() + limits_.coroutine_max);
   if (running.envelope.kind == MessageClass::timer)
@@ -377,6 +380,7 @@ void Activation::run_command(Envelope&& envelope, std::size_t message) {
   scope.finished = [this](HandlerEnd end) { finish(std::move(end)); };
   const std::string name = running.envelope.message;  // `running` may be gone when run() returns
   host_.turn_of(running.envelope);
+  begun_ = {message, running.envelope.arrived_ns};
   host_.turn_begins(name);
   HandlerEnd end = instance_->run(message, running.envelope.payload, scope);
   host_.turn_ends(name);
@@ -402,6 +406,7 @@ void Activation::asked(std::uint64_t number, Result<std::string> answer) {
   running_->waits_for.reset();
   const std::string name = running_->envelope.message;
   host_.turn_of(running_->envelope);
+  begun_ = {running_->envelope.handler, 0};
   host_.turn_begins(name);
   answered(std::move(answer));  // the coroutine goes on; it may end and call finish()
   host_.turn_ends(name);

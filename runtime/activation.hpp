@@ -129,6 +129,13 @@ class Activation {
   const EntityId& entity() const { return entity_; }
   std::size_t queued() const { return queue_.size(); }
   bool committing() const { return commit_ != nullptr; }
+  /// The handler that turn_begins() is about: its number in the kind, and when its message arrived (boot_ns(); 0: it
+  /// goes on after a wait). For whoever counts.
+  struct Begun {
+    std::size_t handler = 0;
+    std::int64_t arrived_ns = 0;
+  };
+  const Begun& begun() const { return begun_; }
 
  private:
   struct Waiting {  ///< somebody who gets an answer when the commit is through
@@ -251,6 +258,7 @@ class Activation {
   bool draining_ = false;
   bool passivate_ = false;
   bool dropped_ = false;
+  Begun begun_;
 };
 
 }  // namespace catga

@@ -7,6 +7,7 @@
 #include "catga/runtime/config.hpp"
 
 #include "catga/persistence/redis/options.hpp"
+#include "catga/runtime/http/server.hpp"
 #include "catga/runtime/retention.hpp"
 #include "catga/runtime/settings.hpp"
 
@@ -186,6 +187,16 @@ std::string check_profile(const std::string& profile) {
 std::string check_log_format(const std::string& format) {
   if (format == "auto" || format == "json" || format == "text") return {};
   return "must be auto, json or text";
+}
+
+std::string check_service_name(const std::string& name) {
+  if (!name.empty() && name.size() <= 128) return {};
+  return "must have 1 to 128 bytes";
+}
+std::string check_listen(const std::string& address) {
+  if (address == "off") return {};
+  const auto parts = http::split_address(address);
+  return parts.ok() ? "" : parts.error().text;
 }
 
 std::string check_stream_name(const std::string& name) {
@@ -525,7 +536,47 @@ void add_connection_settings(std::vector<Setting>& table) {
   add(text("log.format", CATGA_AT(log.format), check_log_format,
            "text, json; auto: text on a terminal"));
 }
+
+void add_listener_settings(std::vector<Setting>& table) {
+  const auto add = [&table](Setting setting) { table.push_back(std::move(setting)); };
+  add(text("health.listen", CATGA_AT(health.listen), check_listen,
+           "probes and /metrics: address:port, port 0 picks one; off"));
+  add(text("admin.listen", CATGA_AT(admin.listen), check_listen,
+           "dashboard and API: address:port, port 0 picks one; off"));
+  add(text("admin.token_file", CATGA_AT(admin.token_file), nullptr,
+           "the token that users of the API need"));
+  add(boolean("admin.read_only", CATGA_AT(admin.read_only), "nothing can be changed by the API"));
+  add(boolean("admin.allow_insecure", CATGA_AT(admin.allow_insecure),
+              "listen beyond loopback without a token"));
+  add(boolean("admin.show_state", CATGA_AT(admin.show_state),
+              "the API may show the state of entities"));
+  add(boolean("admin.dashboard", CATGA_AT(admin.dashboard), "serve /ui"));
+  add({"admin.allowed_hosts", "NAME,…", "further names by which browsers may address it",
+       [](Config& config, std::string_view text) -> Status {
+         config.admin.allowed_hosts = split(text, ',');
+         return Done{};
+       },
+       [](const Config& config) {
+         return fmt::format("{}", fmt::join(config.admin.allowed_hosts, ","));
+       },
+       [](const Config&) { return std::string(); }});
+  add(count("admin.threads", CATGA_AT(admin.threads), 2, 1024, "of the admin listener"));
+  add(count("admin.stream_clients", CATGA_AT(admin.stream_clients), 0, 1023,
+            "streams of events at once; each holds a thread"));
+  add(count("admin.event_buffer", CATGA_AT(admin.event_buffer), 1, 1'000'000,
+            "events kept for readers that come back"));
+  add(text("telemetry.service_name", CATGA_AT(telemetry.service_name), check_service_name,
+           "label service of all metrics"));
+}
 #undef CATGA_AT
+
+/// What a program gets that runs with Config::from.
+Config program_defaults() {
+  Config config;
+  config.health.listen = "127.0.0.1:8081";
+  config.admin.listen = "127.0.0.1:8080";
+  return config;
+}
 
 std::vector<Setting> all_settings() {
   std::vector<Setting> table;
@@ -533,6 +584,7 @@ std::vector<Setting> all_settings() {
   add_entity_settings(table);
   add_event_settings(table);
   add_connection_settings(table);
+  add_listener_settings(table);
   return table;
 }
 
@@ -788,6 +840,16 @@ std::vector<std::string> mistakes_of(const Config& config, const std::vector<Set
                     value("redis.command_timeout"), value("membership.session_ttl")));
   if (!config.nats.token.empty() && !(config.nats.user.empty() && config.nats.password.empty()))
     all.emplace_back("nats.token and nats.user or nats.password are both set; use one method");
+  const auto admin = http::split_address(config.admin.listen);
+  if (admin.ok() && !http::is_loopback(admin->first) && config.admin.token_file.empty() &&
+      !config.admin.allow_insecure)
+    all.push_back(fmt::format(
+        "{} is open to the network: set admin.token_file, or admin.allow_insecure if everybody "
+        "there may see keys and settings",
+        value("admin.listen")));
+  if (config.admin.stream_clients >= config.admin.threads)
+    all.push_back(fmt::format("{} must be less than {}: each stream holds a thread",
+                              value("admin.stream_clients"), value("admin.threads")));
   const Status remembered = check_retention(
       config.idempotency.retention,
       {{"ask.timeout", config.ask.timeout}, {"the time a tell is repeated", tell_window}});
@@ -795,8 +857,10 @@ std::vector<std::string> mistakes_of(const Config& config, const std::vector<Set
   return all;
 }
 
-Merge merged(const std::vector<std::string>& arguments, std::vector<std::string>* rest) {
+Merge merged(const std::vector<std::string>& arguments, std::vector<std::string>* rest,
+             Config defaults) {
   Merge merge;
+  merge.config = std::move(defaults);
   read_flags(merge, arguments, rest);
   if (!merge.usage.empty() || merge.help || merge.version) return merge;
   read_variables(merge);
@@ -814,7 +878,7 @@ std::string lines_of(const std::vector<std::string>& mistakes) {
 // ---- Printing -----------------------------------------------------------------------------------
 
 void print_help(const Merge& merge, std::string_view program) {
-  const Config defaults;
+  const Config defaults = program_defaults();
   fmt::print("usage: {} [--config FILE] [--setting VALUE]…\n\n", program);
   fmt::print(
       "  --config FILE   JSON with the keys below, nested or dotted (also CATGA_CONFIG;\n"
@@ -881,7 +945,7 @@ Config Config::embedded() {
 
 Config Config::from(int argc, const char* const* argv) {
   const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
-  const Merge merge = merged(arguments, nullptr);
+  const Merge merge = merged(arguments, nullptr, program_defaults());
   if (!merge.usage.empty()) leave(merge.usage, 2);
   if (merge.help) {
     print_help(merge, argc > 0 ? std::filesystem::path(argv[0]).filename().string() : "program");
@@ -899,7 +963,7 @@ Config Config::from(int argc, const char* const* argv) {
 
 Result<Config> Config::parse(const std::vector<std::string>& arguments,
                              std::vector<std::string>* rest) {
-  const Merge merge = merged(arguments, rest);
+  const Merge merge = merged(arguments, rest, {});
   if (!merge.usage.empty()) return Error{Code::malformed, lines_of(merge.usage)};
   if (merge.help || merge.version || merge.check)
     return Error{Code::malformed, "--help, --version and --check-config are for Config::from"};

@@ -125,6 +125,25 @@ struct Config {
     std::string level = "info";   ///< trace, debug, info, warn, error, off
     std::string format = "auto";  ///< text, json; auto: text on a terminal
   } log;
+  struct Health {  ///< probes and /metrics: open to all who reach it
+    /// address:port, or off. Config::from() makes it 127.0.0.1:8081; programs that fill a Config by hand open nothing.
+    std::string listen = "off";
+  } health;
+  struct Admin {                  ///< dashboard and API
+    std::string listen = "off";   ///< as health.listen; Config::from() makes it 127.0.0.1:8080
+    std::string token_file;       ///< who asks must know the token in it; needed beyond loopback
+    bool read_only = true;        ///< off: with the token things can be changed
+    bool allow_insecure = false;  ///< beyond loopback without a token all the same
+    bool show_state = false;      ///< the state of entities may be shown
+    bool dashboard = true;        ///< /ui
+    std::vector<std::string> allowed_hosts;  ///< further names by which browsers may address it
+    std::uint32_t threads = 32;
+    std::uint32_t stream_clients = 16;  ///< streams of events, each holds a thread
+    std::uint32_t event_buffer = 4096;  ///< events kept for readers that come back
+  } admin;
+  struct Telemetry {
+    std::string service_name = "catga";  ///< label `service` of all metrics
+  } telemetry;
   struct Drain {
     ms timeout{60000};  ///< what is not handed over by then is released
     ms linger{2000};    ///< late messages are forwarded at most so long before exit

@@ -29,13 +29,15 @@ struct Envelope {
   std::vector<EntityId> path;     ///< the entities waiting for this ask, outermost first
   Epoch route_epoch;              ///< of the route it came by
   std::uint8_t hops = 0;
-  Incarnation reply_to;           ///< whose inbox takes the answer; none: nobody waits
-  std::uint64_t correlation = 0;  ///< the caller's number for this ask
-  std::string timer;              ///< member name in the timer table, with kind timer
-  Repeat repeat;                  ///< with kind timer: it fires again
-  SagaStep saga;                  ///< with kind ask: a step of a saga
-  TraceContext trace;             ///< of its sender; at its entity, of its own turn
-  std::uint64_t delayed_by = 0;   ///< it waited while its shard moved in this rebalance; not sent
+  Incarnation reply_to;            ///< whose inbox takes the answer; none: nobody waits
+  std::uint64_t correlation = 0;   ///< the caller's number for this ask
+  std::string timer;               ///< member name in the timer table, with kind timer
+  Repeat repeat;                   ///< with kind timer: it fires again
+  SagaStep saga;                   ///< with kind ask: a step of a saga
+  TraceContext trace;              ///< of its sender; at its entity, of its own turn
+  std::uint64_t delayed_by = 0;    ///< it waited while its shard moved in this rebalance; not sent
+  std::int64_t arrived_ns = 0;     ///< at this owner, boot_ns(), for metrics; 0: not known
+  std::uint16_t handler = 0xffff;  ///< number of the message in its kind, once it was looked up
 
   /// What it costs to hold it, roughly.
   std::size_t bytes() const { return 160 + entity.key.size() + message.size() + payload.size(); }

@@ -9,8 +9,10 @@
 #include "catga/runtime/actors/worker_queue.hpp"
 #include "catga/runtime/admin/api.hpp"
 #include "catga/runtime/admin/desk.hpp"
+#include "catga/runtime/admin/ui/page.hpp"
 #include "catga/runtime/cluster/membership_driver.hpp"
 #include "catga/runtime/connections.hpp"
+#include "catga/runtime/http/listeners.hpp"
 #include "catga/runtime/letter_desk.hpp"
 #include "catga/runtime/messaging/event_message.hpp"
 #include "catga/runtime/messaging/gateway.hpp"
@@ -48,6 +50,8 @@ constexpr std::chrono::milliseconds poll{5};  // while starting and stopping, no
 constexpr std::chrono::milliseconds poll_slowly{
     50};  // once it takes long, as of many nodes at once
 constexpr std::chrono::milliseconds telemetry_patience{3000};  // for what waits at the end
+constexpr std::int64_t silence_most_ms = 10'000;  // of an internal loop, then the node is not alive
+constexpr std::int64_t handler_slow_ms = 1000;    // then the node is degraded
 constexpr int exit_unreachable = 69, exit_unfinished = 75, exit_wrong = 78;
 
 std::int64_t wall_ms() {
@@ -69,6 +73,24 @@ SagaMachineLimits saga_limits(const Config& config) {
   limits.keep_finished = config.saga.keep_finished;
   return limits;
 }
+
+/// Whether a server can be reached, and since when.
+class Link {
+ public:
+  void set(bool up) {
+    if (up_.exchange(up) == up && since_ != 0) return;
+    since_ = wall_ms();
+    changed_at_ = boot_ms();
+  }
+  http::HealthFacts::Link now(bool up) const {
+    return {up, since_, up ? 0 : boot_ms() - changed_at_};
+  }
+  bool up() const { return up_; }
+
+ private:
+  std::atomic<bool> up_{false};
+  std::atomic<std::int64_t> since_{0}, changed_at_{boot_ms()};
+};
 
 struct WorkerSettings : caf::actor_system_config {
   explicit WorkerSettings(std::uint32_t workers) {
@@ -125,6 +147,16 @@ struct Node::Private {
   std::unique_ptr<admin::Api> api;
   std::atomic<bool> leaving{false};  ///< an operator told it to; only a new process comes back
 
+  // what the listeners show
+  Link redis_up, nats_up;
+  std::atomic<std::uint64_t> nats_connections{0};
+  std::atomic<bool> joined{false}, first_shards{false}, draining{false};
+  const std::int64_t began_ms = boot_ms();
+  std::atomic<admin::Api*> answers{nullptr};  ///< to /api/v1, once the node can
+  http::EventRing events{text_of(process), config.admin.event_buffer};
+  EventFeed::Subscription shown_events;
+  http::Listeners listeners{config, log, shown()};
+
   std::mutex lock;
   std::condition_variable changed;
   bool up = false;
@@ -139,6 +171,105 @@ struct Node::Private {
   Result<LetterDesk> desk();
 
   Router& router() { return connections ? *connections->router() : *local_router; }
+
+  // ---- what the listeners show ----
+
+  http::Shown shown() {
+    http::Shown shown;
+    shown.health = [this] { return health(); };
+    shown.metrics = [this] { return metrics(); };
+    shown.api = [this](const admin::Request& request) {
+      if (admin::Api* const here = answers.load(std::memory_order_acquire))
+        return here->handle(request);
+      const http::Answer none =
+          http::error_answer(503, "unavailable", "this node is starting: ask again in a moment");
+      return admin::Answer{none.status, none.body};
+    };
+    shown.events = &events;
+    const admin::Page page = admin::dashboard();
+    shown.page = page.html;
+    shown.page_policy = page.policy;
+    return shown;
+  }
+
+  /// After a pause of the whole process its loops need a moment to show that they live.
+  bool loops_alive(const actors::Host& one) const {
+    const auto silent = [&one] {
+      return boot_ms() - std::min(one.ticked_ms.load(), one.looked_ms.load()) > silence_most_ms;
+    };
+    if (!silent()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(250));
+    return !silent();
+  }
+
+  http::HealthFacts health() {
+    http::HealthFacts facts;
+    facts.service = config.telemetry.service_name;
+    facts.node = config.node.id;
+    facts.incarnation = text_of(process);
+    facts.version = CATGA_VERSION;
+    facts.cluster = config.cluster.name;
+    facts.uptime_s = (boot_ms() - began_ms) / 1000;
+    facts.shards_configured = config.cluster.shards;
+    facts.embedded = config.embedded_mode;
+    facts.joined = joined;
+    facts.first_shards = first_shards;
+    facts.draining = draining;
+    facts.session = standing.session_ok();
+    facts.redis = redis_up.now(redis_up.up());
+    facts.nats = nats_up.now(false);
+    facts.nats_grace_ms = config.nats.lost_grace.count();
+    const actors::Host* const one = looked_after.load(std::memory_order_acquire);
+    if (one == nullptr) return facts;
+    if (connections) facts.nats = nats_up.now(connections->nats().connected());
+    facts.loops_alive = loops_alive(*one);
+    for (const actors::TurnWatch::Slow& turn : watch.running(boot_ms()))
+      if (turn.running_ms >= handler_slow_ms)
+        facts.slow_handler = "a handler of kind " + turn.entity.kind + " runs for " +
+                             std::to_string(turn.running_ms) + " ms";
+    facts.shards_owned = one->serving;
+    facts.shards_incoming = one->incoming;
+    facts.shards_wanted = wanted();
+    if (const auto now = one->router.routes().standing()) {
+      facts.view = now->view->version.value;
+      facts.nodes_up = static_cast<std::uint32_t>(std::ranges::count(
+          now->view->members, MemberState::up, [](const Member& member) { return member.state; }));
+    }
+    return facts;
+  }
+
+  std::string metrics() {
+    Exposition text(config.telemetry.service_name);
+    add_process(text);
+    listeners.write(text);
+    if (const actors::Host* const one = looked_after.load(std::memory_order_acquire))
+      one->metrics.write(text, metrics_now(*one));
+    return text.text();
+  }
+
+  NodeMetrics::Now metrics_now(const actors::Host& one) {
+    NodeMetrics::Now now;
+    const http::HealthFacts facts = health();
+    now.shards_wanted = facts.shards_wanted;
+    now.view = facts.view;
+    if (const auto standing_now = one.router.routes().standing())
+      for (const Member& member : standing_now->view->members)
+        now.nodes[static_cast<std::size_t>(member.state)] += 1;
+    now.commits_waiting = stores->state().waiting().now;
+    now.cluster_ms = standing.cluster_now();
+    now.ready =
+        http::worst(http::checks_of(http::Probe::ready, facts)) != http::Condition::unhealthy;
+    now.draining = facts.draining;
+    now.redis = facts.redis.up;
+    now.nats = facts.nats.up;
+    const std::uint64_t connected = nats_connections;
+    now.nats_reconnects = connected == 0 ? 0 : connected - 1;
+    now.version = facts.version;
+    now.incarnation = facts.incarnation;
+    now.sagas = one.saga_counters.snapshot();
+    for (const auto& saga : sagas) now.saga_types.push_back(saga->type);
+    return now;
+  }
 
   // ---- starting ----
 
@@ -156,6 +287,8 @@ struct Node::Private {
 
   /// OpenTelemetry's variables say whether and where to.
   void open_telemetry() {
+    shown_events =
+        feed.subscribe([this](const ClusterEvent& event) { events.push(event.name, event.json); });
     OtlpSettings settings = OtlpSettings::from_environment();
     for (const std::string& warning : settings.warnings)
       log.write(Severity::warn, "telemetry", "", warning);
@@ -197,6 +330,7 @@ struct Node::Private {
     local_router->trace_with(tracer.get());
     feed.start({});
     start_actors(nullptr);
+    CATGA_TRY(listeners.open_admin());
     auto view = std::make_shared<MembershipView>();
     view->version = ViewVersion{1};
     view->members.push_back(
@@ -210,7 +344,7 @@ struct Node::Private {
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
       }
     });
-    up = in_view = true;
+    up = in_view = joined = true;
     return Done{};
   }
 
@@ -231,6 +365,8 @@ struct Node::Private {
     connections = std::make_unique<Connections>(config, log, process);
     CATGA_TRY(insist(log, "NATS", config.start.patience, stopping, [this] {
       return connections->open_nats(standing, [this](bool is_up) {
+        nats_up.set(is_up);
+        if (is_up) nats_connections += 1;
         const std::lock_guard guard(lock);
         if (host && host->node) caf::anon_send(host->node, actors::LinkNews{is_up, true});
         if (is_up && wired && subscriptions) subscriptions->reconnected();
@@ -250,6 +386,7 @@ struct Node::Private {
     }
     start_actors(connections->lanes());
     CATGA_TRY(open_feed());
+    CATGA_TRY(listeners.open_admin());
     driver =
         std::make_unique<MembershipDriver>(config, *member_store, standing, membership_listener(),
                                            membership_sources(options.primary));
@@ -292,6 +429,7 @@ struct Node::Private {
           if (desk_of_operators) return desk_of_operators->ask(nodes, request);
           return std::vector<admin::Told>{};
         }});
+    answers.store(api.get(), std::memory_order_release);
   }
 
   /// As drain() begins, but the process stays: it can be looked at, and calls of others go on to their owners.
@@ -308,6 +446,7 @@ struct Node::Private {
   }
 
   void redis_link(bool is_up, const std::string& why) {
+    redis_up.set(is_up);
     if (!is_up) {
       redis_lost_at = boot_ms();
       return log.write(Severity::error, "store", "catga.redis.lost", "Redis is lost: " + why,
@@ -389,6 +528,7 @@ struct Node::Private {
       caf::anon_send(host->node, actors::ViewNews{view, self});
       const std::lock_guard guard(lock);
       in_view = row != nullptr;
+      if (row != nullptr && row->state == MemberState::up) joined = true;
       up = row != nullptr && row->state == MemberState::up;
       changed.notify_all();
     };
@@ -409,6 +549,7 @@ struct Node::Private {
           "Redis shows an older table of members: its last acknowledged writes are gone; "
           "every shard is taken anew",
           {{"view_old", std::to_string(before.value)}, {"view_new", std::to_string(after.value)}});
+      host->metrics.rollbacks += 1;
       memory_in_doubt();
     };
     listener.on_primary_changed = [this] { memory_in_doubt(); };
@@ -421,6 +562,7 @@ struct Node::Private {
   MembershipSources membership_sources(const std::shared_ptr<PrimaryWatch>& watched) {
     MembershipSources sources;
     sources.primary = [watched] { return watched->primary_id(); };
+    sources.renewed = [this](bool ok, std::int64_t ms) { host->metrics.renewed(ok, ms); };
     sources.load = [this] { return host->active.load(std::memory_order_relaxed); };
     sources.post = [this](std::function<void()> sing) {
       caf::anon_send(host->node,
@@ -438,6 +580,7 @@ struct Node::Private {
               {{"run_id_old", before}, {"run_id_new", now}});
     const std::lock_guard guard(lock);
     if (!wired) return;  // nothing is in memory yet, or any more
+    host->metrics.rollbacks += 1;
     memory_in_doubt();
     driver->primary_changed(before, now);
   }
@@ -507,6 +650,7 @@ struct Node::Private {
   }
 
   Status drain(std::chrono::milliseconds patience) {
+    draining = true;
     if (!driver || !in_view) return Done{};
     if (gateway) gateway->close();
     const std::int64_t began = boot_ms();
@@ -563,6 +707,7 @@ struct Node::Private {
       const std::lock_guard guard(lock);
       wired = false;
     }
+    listeners.close();  // they look at everything below
     door.lead_to(nullptr);
     if (gateway) gateway->close();
     if (desk_of_operators) {
@@ -673,6 +818,7 @@ Status Node::start() {
                  {{"catga.node.incarnation", text_of(self.process)},
                   {"shards", static_cast<std::int64_t>(self.config.cluster.shards)}});
   self.open_telemetry();
+  CATGA_TRY(self.listeners.open_health());
   Status started = self.config.embedded_mode ? self.start_embedded() : self.start_cluster();
   if (!started.ok()) {
     self.close();
@@ -680,6 +826,7 @@ Status Node::start() {
   }
   self.door.lead_to(&self.router());
   if (self.config.embedded_mode) self.wait_until_serving();
+  self.first_shards = true;
   self.log.write(Severity::info, "node", "",
                  "node " + self.config.node.id +
                      " is ready: " + std::to_string(self.host->serving.load()) + " shards served");
@@ -768,6 +915,8 @@ NodeFigures Node::figures() const {
   figures.shards_serving = self.host->serving.load();
   figures.shards_wanted = self.wanted();
   figures.entities = self.host->active.load();
+  figures.health_port = self.listeners.health_port();
+  figures.admin_port = self.listeners.admin_port();
   if (const std::shared_ptr<const Standing> now = self.router().routes().standing()) {
     figures.view_version = now->view->version.value;
     figures.members_up = static_cast<std::uint32_t>(

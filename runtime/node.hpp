@@ -27,6 +27,7 @@ struct NodeFigures {
   std::uint32_t entities = 0;        ///< in memory
   std::uint64_t view_version = 0;
   std::uint32_t members_up = 0;
+  int health_port = 0, admin_port = 0;  ///< of the listeners; 0: not open
 };
 
 /// One per process as a rule; several are fine (tests). host() all kinds, then start() or run(). Thread-safe otherwise.

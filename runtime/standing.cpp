@@ -23,4 +23,11 @@ std::int64_t boot_ms() {
   return static_cast<std::int64_t>(now.tv_sec) * 1000 + now.tv_nsec / 1'000'000;
 }
 
+std::int64_t boot_ns() {
+  if (pretended != nullptr) return (*pretended)() * 1'000'000;
+  timespec now{};
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  return static_cast<std::int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+
 }  // namespace catga

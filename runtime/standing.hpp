@@ -11,6 +11,8 @@ namespace catga {
 
 /// CLOCK_BOOTTIME in ms: counts while the machine sleeps, so that a frozen node sees its session as over.
 std::int64_t boot_ms();
+/// The same in ns, for measuring: one reading of the clock gives both, boot_ms() = boot_ns() / 1,000,000.
+std::int64_t boot_ns();
 
 /// For simulations: while it lives, boot_ms() on this thread is what `now` says.
 class PretendedTime {

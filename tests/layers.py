@@ -21,13 +21,14 @@ FENCES = {
     r"spdlog/": ("runtime/telemetry/",),
     r"(curl/|zlib\.h)": ("runtime/telemetry/exporter.cpp",),
     r"CLI/": ("runtime/config.cpp",),
+    r"httplib": ("runtime/http/server.cpp",),
     r"nlohmann/": ("entities/", "runtime/"),
     r"fmt/": ("entities/", "persistence/", "runtime/"),
     # Decisions are pure: time and chance come in as arguments, nothing waits or prints.
     r"(thread|mutex|shared_mutex|condition_variable|future|iostream|fstream|random|unistd\.h)$":
         ("persistence/", "entities/", "runtime/"),
 }
-HIDDEN = re.compile(r"caf/|(nats/)?nats\.h|hiredis|fmt/|spdlog/|CLI/|curl/|zlib\.h")  # not in a public header
+HIDDEN = re.compile(r"caf/|(nats/)?nats\.h|hiredis|fmt/|spdlog/|CLI/|curl/|zlib\.h|httplib")  # not in a public header
 PUBLIC = re.compile(r"(entities|sharding)/.*\.hpp|runtime/(catga|config|node|testing)\.hpp")
 INCLUDE = re.compile(r"\s*#\s*include\s*([<\"])([^>\"]+)[>\"]")
 

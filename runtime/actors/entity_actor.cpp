@@ -23,6 +23,27 @@ std::string_view outcome_of(const Result<Committed>& answer) {
   if (answer->outcome == Outcome::ok || answer->outcome == Outcome::already) return "ok";
   return answer->outcome == Outcome::fenced ? "fenced" : "conflict";
 }
+
+/// Somebody waits for an answer.
+bool asks(const Envelope& envelope) {
+  return envelope.kind == MessageClass::ask || envelope.kind == MessageClass::query;
+}
+
+NodeMetrics::CommitEnd end_of(const Result<Committed>& answer) {
+  if (!answer.ok()) return NodeMetrics::CommitEnd::unknown;
+  switch (answer->outcome) {
+    case Committed::Outcome::ok:
+    case Committed::Outcome::already:
+      return NodeMetrics::CommitEnd::ok;
+    case Committed::Outcome::fenced:
+      return NodeMetrics::CommitEnd::fenced;
+    case Committed::Outcome::conflict:
+    case Committed::Outcome::duplicate:
+    case Committed::Outcome::timer_gone:
+      return NodeMetrics::CommitEnd::conflict;
+  }
+  return NodeMetrics::CommitEnd::unknown;
+}
 }  // namespace
 
 EntityActor::EntityActor(Host& host, const Kind& kind, EntityStart start)
@@ -33,13 +54,16 @@ EntityActor::EntityActor(Host& host, const Kind& kind, EntityStart start)
       gate_(std::move(start.gate)),
       activation_(*this, kind, host.router, host.limits, start.shard, std::move(start.entity),
                   start.token),
-      token_(start.token) {
+      counts_(host.metrics.of(kind.name)),
+      token_(start.token),
+      since_ns_(boot_ns()) {
   host_.active.fetch_add(1, std::memory_order_relaxed);
   if (host_.tracer != nullptr) {
     spans_ = std::make_unique<TurnSpans>(
         *host_.tracer, TurnPlace{host_.config.cluster.name, host_.node_id, shard_});
   }
-  gauge_.last_used_ms.store(boot_ms(), std::memory_order_relaxed);
+  counts_.begins();
+  gauge_.last_used_ms.store(since_ns_ / 1'000'000, std::memory_order_relaxed);
 }
 
 EntityActor::~EntityActor() = default;
@@ -61,7 +85,7 @@ caf::resumable::resume_result EntityActor::resume(caf::execution_unit* unit, std
       unit_ = unit;
       continue;
     }
-    now_ = boot_ms();
+    read_clock();
     try {
       std::visit([this](auto& message) { take(message); }, *mail);
     } catch (const std::exception& trouble) {
@@ -81,6 +105,7 @@ caf::resumable::resume_result EntityActor::resume(caf::execution_unit* unit, std
 }
 
 void EntityActor::break_off(const char* why) {
+  why_leaving_ = Passivation::failure;
   tell_shard(EntityBroke{entity(), serial_, why});
   left_ = true;
 }
@@ -88,6 +113,8 @@ void EntityActor::break_off(const char* why) {
 /// The last thing it does: from now on the node may close its stores.
 void EntityActor::end() {
   shard_actor_ = {};
+  counts_.ends();
+  counts_.passivated(why_leaving_);
   host_.active.fetch_sub(1, std::memory_order_release);
 }
 
@@ -108,18 +135,23 @@ void EntityActor::alarm(std::int64_t in_ms, std::int64_t at_ms) {
 void EntityActor::take(Envelope& envelope) {
   received_ += 1;
   if (spans_) spans_->arrived(envelope);
+  if (envelope.arrived_ns == 0) envelope.arrived_ns = now_ns_;
+  counts_.received(asks(envelope), envelope.kind == MessageClass::timer);
   activation_.arrived(std::move(envelope));
   gauge_.last_used_ms.store(now_, std::memory_order_relaxed);
   after_each();
 }
 void EntityActor::take(LoadAnswered& message) {
   if (!message.answer.ok()) store_refused(message.answer.error());
+  if (!loaded_) counts_.activated(message.answer.ok(), now_ns_ - since_ns_);
+  loaded_ |= message.answer.ok();
   activation_.loaded(std::move(message.answer));
   after_each();
 }
 void EntityActor::take(CommitAnswered& message) {
   if (!message.answer.ok()) store_refused(message.answer.error());
   if (spans_) spans_->commit_ended(outcome_of(message.answer));
+  host_.metrics.committed(end_of(message.answer), now_ns_ - since_ns_);
   activation_.committed(message.version, message.token, std::move(message.answer));
   after_each();
 }
@@ -146,7 +178,8 @@ void EntityActor::take(DropNow&) {
   activation_.drop();
   empty_out();
 }
-void EntityActor::take(LeaveIfIdle&) {
+void EntityActor::take(LeaveIfIdle& message) {
+  why_leaving_ = message.crowded ? Passivation::capacity : Passivation::idle;
   if (activation_.idle()) tell_shard(MayLeave{entity(), serial_, received_});
 }
 void EntityActor::take(EntityTick& tick) {
@@ -159,14 +192,23 @@ void EntityActor::take(EntityTick& tick) {
   activation_.woken();
   after_each();
 }
-void EntityActor::take(End&) { left_ = true; }
+void EntityActor::take(End&) {
+  why_leaving_ = Passivation::handoff;  // the node closes
+  left_ = true;
+}
 
 void EntityActor::after_each() {
   if (left_) return;
   settle_hold();
   gauge_.handled.store(received_ - activation_.queued(), std::memory_order_release);
-  if (draining_ && activation_.drained()) return empty_out();
-  if (activation_.wants_to_leave()) tell_shard(MayLeave{entity(), serial_, received_});
+  if (draining_ && activation_.drained()) {
+    why_leaving_ = Passivation::handoff;
+    return empty_out();
+  }
+  if (activation_.wants_to_leave()) {
+    why_leaving_ = loaded_ ? Passivation::asked : Passivation::failure;
+    tell_shard(MayLeave{entity(), serial_, received_});
+  }
   if (activation_.queued() != 0 && !may_run() &&
       !retry_armed_) {  // the session may come back without a word
     retry_armed_ = true;
@@ -232,6 +274,9 @@ void EntityActor::commit(Commit commit) {
     outbox_hold_ = gate_->relay.hold();
   }
   if (spans_) spans_->commit_begins(commit.operations.size());
+  since_ns_ = now_ns_;
+  host_.metrics.commit_sent(commit.operations.size() + commit.saga_operations.size() +
+                            commit.fired.size());
   const std::string version = commit.next;
   const OwnerToken token = commit.token;
   host_.stores.state().commit(std::move(commit),
@@ -242,6 +287,11 @@ void EntityActor::commit(Commit commit) {
 
 void EntityActor::answer(const Envelope& to, Result<std::string> answer) {
   if (spans_) spans_->answered(to, answer, token_.epoch);
+  if (asks(to)) {
+    counts_.answered(to.handler,
+                     answer.ok() ? std::nullopt : std::optional<Code>(answer.error().code),
+                     now_ns_ - to.arrived_ns);
+  }
   host_.router.answer(to, std::move(answer), token_.epoch);
 }
 
@@ -327,13 +377,18 @@ void EntityActor::turn_of(const Envelope& envelope) {
 void EntityActor::turn_begins(const std::string& message) {
   if (LateWake::due())
     LateWake::between_jobs(false);  // answers of earlier turns do not wait for this one
+  const Activation::Begun& begun = activation_.begun();
+  if (begun.arrived_ns != 0) counts_.waited(now_ns_ - begun.arrived_ns);
   host_.watch.begins(this, entity(), message, now_);
 }
 
 void EntityActor::turn_ends(const std::string&) {
   if (spans_) spans_->turn_ends();
   host_.watch.ends(this);
-  now_ = boot_ms();  // a handler may take its time
+  const std::int64_t began = now_ns_;
+  read_clock();  // a handler may take its time
+  counts_.ran(activation_.begun().handler, now_ns_ - began);
+  if (now_ns_ - began > host_.config.entity.turn_warn.count() * 1'000'000) counts_.ran_long();
 }
 
 }  // namespace catga::actors

@@ -44,7 +44,9 @@ struct NewToken {
 struct Resume {};  ///< the session is in force again
 struct DrainNow {};
 struct DropNow {};
-struct LeaveIfIdle {};
+struct LeaveIfIdle {
+  bool crowded = false;  ///< it leaves to make room
+};
 struct EntityTick {
   std::int64_t at_ms =
       0;  ///< the alarm in force has this time; 0: look whether the session is back
@@ -105,11 +107,15 @@ class EntityActor final : public caf::ref_counted, public caf::resumable, privat
   void take(Resume&);
   void take(DrainNow&);
   void take(DropNow&);
-  void take(LeaveIfIdle&);
+  void take(LeaveIfIdle& message);
   void take(EntityTick& tick);
   void take(End&);
 
   void wake();
+  void read_clock() {
+    now_ns_ = boot_ns();
+    now_ = now_ns_ / 1'000'000;
+  }
   void after_each();
   void empty_out();
   void break_off(const char* why);
@@ -130,9 +136,12 @@ class EntityActor final : public caf::ref_counted, public caf::resumable, privat
   Mailbox<EntityMail> mailbox_;
   Gauge gauge_;
   Activation activation_;
+  KindMetrics& counts_;
   OwnerToken token_;
   caf::execution_unit* unit_ = nullptr;  ///< while it runs
   std::int64_t now_ = 0;  ///< boot_ms(), read when a mail is taken and when a handler has returned
+  std::int64_t now_ns_ = 0;    ///< the same in ns
+  std::int64_t since_ns_ = 0;  ///< when it was made; then, when the commit under way was sent
   std::uint64_t received_ = 0;
   std::uint64_t outbox_hold_ = 0;
   std::int64_t wake_at_ = 0;
@@ -140,6 +149,8 @@ class EntityActor final : public caf::ref_counted, public caf::resumable, privat
   bool draining_ = false;
   bool left_ = false;
   bool retry_armed_ = false;
+  bool loaded_ = false;
+  Passivation why_leaving_ = Passivation::failure;  ///< unless somebody says why
 };
 
 }  // namespace catga::actors

@@ -21,6 +21,7 @@ constexpr std::int64_t joins_wait_most_ms = 500;
 std::string shards_text(std::size_t count) {
   return std::to_string(count) + (count == 1 ? " shard" : " shards");
 }
+constexpr std::int64_t moves_stuck_after_ms = 30'000;
 }  // namespace
 
 NodeActor::NodeActor(caf::actor_config& config, Host& host)
@@ -135,6 +136,7 @@ void NodeActor::view_adopted(const ViewNews& news) {
   host_.router.adopt(
       standing,
       news.self);  // sends asks anew, to our own shards too: they must know the view by then
+  count_change(change, before != nullptr);
 }
 
 void NodeActor::situation_changed() {
@@ -329,6 +331,45 @@ void NodeActor::tell_if_stuck() {
                    {"waited_ms", now - part_.progress_at}});
 }
 
+void NodeActor::count_change(const ViewChange& change, bool seen_before) {
+  for (const Member& member : change.ended)
+    host_.metrics.departed(member.state == MemberState::leaving);
+  if (change.joined.empty() && change.leaving.empty() && change.ended.empty()) return;
+  count_rebalance(false);  // the one before, if it was not over
+  counted_reason_ = !change.ended.empty()     ? NodeMetrics::Reason::left
+                    : !change.leaving.empty() ? NodeMetrics::Reason::draining
+                                              : NodeMetrics::Reason::joined;
+  counting_ = seen_before && reporter_of(*situation_.standing->view) == situation_.self;
+  counted_at_ = boot_ms();
+}
+
+/// The reporter of the view counts for all. Over: every shard is heard of from where it belongs.
+void NodeActor::count_rebalance(bool look) {
+  if (!counting_) return;
+  if (look) {
+    const Placement& placement = situation_.standing->placement;
+    for (std::uint32_t i = 0; i < host_.config.cluster.shards; ++i) {
+      const Routes::Hop hop = host_.router.routes().look_up(ShardId{i});
+      if (hop.to != placement.target(ShardId{i}) || hop.epoch == Epoch{}) return;
+    }
+  }
+  counting_ = false;
+  host_.metrics.rebalanced(counted_reason_, look, boot_ms() - counted_at_);
+}
+
+/// For metrics: moves that wait, and whether none has ended for long.
+void NodeActor::count_moves(std::int64_t now) {
+  const auto pending = static_cast<std::int64_t>(rebalance_.pending());
+  if (pending == 0 || pending != moves_seen_) moves_seen_at_ = now;
+  moves_seen_ = pending;
+  host_.metrics.moves_pending = pending;
+  host_.metrics.moves_stuck = now - moves_seen_at_ > moves_stuck_after_ms ? 1 : 0;
+  if (now - looked_at_ < 100) return;
+  looked_at_ = now;
+  host_.ticked_ms.store(now, std::memory_order_relaxed);
+  count_rebalance(true);
+}
+
 /// Redis was away, or is another server: who had a shard before may be back in a moment, and claims
 /// it with its memory. Others wait for that.
 void NodeActor::hold_claims() {
@@ -405,6 +446,7 @@ void NodeActor::tick() {
   if (releasing_ && host_.held.load() != 0 && (now / 20) % 10 == 0) tell_shards(ReleaseNow{});
   if (!situation_.claims_allowed && now - started_at_ >= first_claims_wait_ms) situation_changed();
   grant_moves();
+  count_moves(now);
   for (const TurnWatch::Slow& slow : host_.watch.slow(now, host_.config.entity.turn_warn.count())) {
     host_.log.write(Severity::warn, "entity", "",
                     "a handler of " + text_of(slow.entity) + " runs for " +

@@ -31,6 +31,9 @@ class NodeActor final : public caf::event_based_actor {
   void view_adopted(const ViewNews& news);
   void say_what_changed(const MembershipView& before, const MembershipView& after,
                         Incarnation self);
+  void count_change(const ViewChange& change, bool seen_before);
+  void count_rebalance(bool look);
+  void count_moves(std::int64_t now);
   void session_changed(const SessionNews& news);
   void situation_changed();
   void hold_claims();
@@ -70,6 +73,12 @@ class NodeActor final : public caf::event_based_actor {
 
   RebalancePart part_;       ///< being told
   bool moves_told_ = false;  ///< of it
+
+  // the same for metrics
+  bool counting_ = false;  ///< this node is the view's reporter, and its rebalance is not over
+  NodeMetrics::Reason counted_reason_ = NodeMetrics::Reason::joined;
+  std::int64_t counted_at_ = 0, looked_at_ = 0;
+  std::int64_t moves_seen_ = 0, moves_seen_at_ = 0;
 };
 
 }  // namespace catga::actors

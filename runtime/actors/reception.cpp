@@ -13,7 +13,9 @@ namespace catga::actors {
 
 void Reception::messages(ViewVersion seen, std::vector<Envelope> envelopes) {
   std::map<std::uint32_t, std::vector<Envelope>> for_actors;  // one CAF message each
+  const std::int64_t now = boot_ns();
   for (Envelope& envelope : envelopes) {
+    envelope.arrived_ns = now;
     if (!host_.admits(envelope)) continue;
     const ShardId shard =
         shard_of(envelope.entity.kind, envelope.entity.key, host_.config.cluster.shards);

@@ -58,6 +58,8 @@ ShardActor::~ShardActor() {
   if (counted_serving_) host_.serving.fetch_sub(1);
   if (counted_incoming_) host_.incoming.fetch_sub(1);
   host_.buffered_bytes.fetch_sub(held_bytes_);
+  host_.metrics.shard_state(counted_state_, ShardState::none);
+  host_.metrics.load(shard_.id, counted_load_, {});
 }
 
 void ShardActor::on_exit() {
@@ -272,6 +274,10 @@ void ShardActor::count_state() {
     else
       counter.fetch_sub(1);
   };
+  if (shard_.state != counted_state_) {
+    host_.metrics.shard_state(counted_state_, shard_.state);
+    counted_state_ = shard_.state;
+  }
   count(shard_.holds(), counted_held_, host_.held);
   count(shard_.state == ShardState::owned, counted_serving_, host_.serving);
   const bool arriving = counted_incoming_;
@@ -362,6 +368,7 @@ void ShardActor::act(const Serve& action) {
     const std::int64_t gap = stopped_at_ == 0 ? 0 : now - stopped_at_;
     const bool from_another = came_from_ && came_from_ != situation_->self;
     const bool planned = mode_ == "planned";  // told by the old owner, on whose clock the gap is
+    if (from_another) host_.metrics.came(NodeMetrics::mode_of(mode_), gap);
     const std::string text = "shard " + std::to_string(shard_.id.value) + " is served here after " +
                              std::to_string(gap) + " ms";
     if (from_another && !planned) {
@@ -451,6 +458,7 @@ void ShardActor::act(const DropMemory& action) {
   door_.close();
   draining_ = false;
   tenants_leave();
+  if (action.cause != LossCause::released) host_.metrics.lost(action.cause == LossCause::fenced);
   if (action.cause != LossCause::released && !entities().empty()) {
     host_.log.write(
         Severity::warn, "handoff", "catga.shard.ownership.lost",
@@ -517,6 +525,7 @@ void ShardActor::act(const MoveEnded& action) {
   if (action.moved) {  // the new owner has work before it serves: the place is free when it says so
     slot_held_since_ = boot_ms();
   } else {
+    host_.metrics.stayed(stopped_at_ == 0 ? 0 : boot_ms() - stopped_at_);
     send(host_.node, MoveOver{shard_.id, false});
     if (offered_ != 0)
       tell_move("catga.shard.handoff.failed",
@@ -553,7 +562,15 @@ void ShardActor::refuse(const Envelope& envelope, Code code, std::string text,
                         std::chrono::milliseconds retry_after) {
   if (envelope.kind == MessageClass::timer)
     return timers_.lost(envelope.timer, host_.standing.cluster_now());
+  if (envelope.kind != MessageClass::tell)
+    host_.metrics.refused(envelope.entity.kind, envelope.message, code);
   host_.router.answer(envelope, Error{code, std::move(text), retry_after}, Epoch{});
+}
+
+void ShardActor::overloaded(const Envelope& envelope, Limit limit, std::string text,
+                            std::chrono::milliseconds retry_after) {
+  host_.metrics.refused(limit);
+  refuse(envelope, Code::overloaded, std::move(text), retry_after);
 }
 
 void ShardActor::dispatch(Envelope envelope, bool fresh, std::int64_t since_ms, ViewVersion seen) {
@@ -603,10 +620,10 @@ void ShardActor::look_at_primary() {
 /// record that begins after the question came shows that the shard is ours, for all that wait.
 void ShardActor::prove(Envelope envelope) {
   if (proving_.size() + proving_next_.size() >= host_.config.buffer.shard_messages) {
-    return refuse(envelope, Code::overloaded,
-                  "too many queries wait for Redis to say whether shard " +
-                      std::to_string(shard_.id.value) + " is still here",
-                  std::chrono::milliseconds(100));
+    return overloaded(envelope, Limit::shard_buffer,
+                      "too many queries wait for Redis to say whether shard " +
+                          std::to_string(shard_.id.value) + " is still here",
+                      std::chrono::milliseconds(100));
   }
   (proof_open_ ? proving_next_ : proving_).push_back(std::move(envelope));
   if (!proof_open_) read_proof();
@@ -665,10 +682,10 @@ void ShardActor::run(Envelope envelope) {
       return;
     }
   }
-  refuse(envelope, Code::overloaded,
-         text_of(envelope.entity) + " has " + std::to_string(waiting) +
-             " messages waiting (entity.mailbox)",
-         std::chrono::milliseconds(50));
+  overloaded(envelope, Limit::mailbox,
+             text_of(envelope.entity) + " has " + std::to_string(waiting) +
+                 " messages waiting (entity.mailbox)",
+             std::chrono::milliseconds(50));
 }
 
 /// The id was made of a key of a client's, who does not know when it was first used.
@@ -703,10 +720,10 @@ void ShardActor::time_given(const TimeGiven& message) {
                   std::chrono::milliseconds(100));
   }
   if (seen->outcome == Seen::Outcome::full) {
-    return refuse(envelope, Code::overloaded,
-                  "shard " + std::to_string(shard_.id.value) +
-                      " has seen as many keys of clients today as it may",
-                  std::chrono::seconds(1));
+    return overloaded(envelope, Limit::client_keys,
+                      "shard " + std::to_string(shard_.id.value) +
+                          " has seen as many keys of clients today as it may",
+                      std::chrono::seconds(1));
   }
   if (seen->outcome == Seen::Outcome::fenced) {
     if (message.token == shard_.token) apply(WasFenced{message.token});
@@ -728,10 +745,10 @@ void ShardActor::hold(Envelope envelope, std::int64_t since_ms) {
   if (!timer && (held_.size() >= host_.config.buffer.shard_messages ||
                  host_.buffered_bytes.load(std::memory_order_relaxed) + bytes >
                      host_.config.buffer.node_bytes)) {
-    return refuse(envelope, Code::overloaded,
-                  "shard " + std::to_string(shard_.id.value) +
-                      " is moving and its buffer is full (buffer.shard_messages)",
-                  std::chrono::milliseconds(100));
+    return overloaded(envelope, Limit::shard_buffer,
+                      "shard " + std::to_string(shard_.id.value) +
+                          " is moving and its buffer is full (buffer.shard_messages)",
+                      std::chrono::milliseconds(100));
   }
   door_.close();  // what comes now must not overtake it
   held_bytes_ += bytes;
@@ -743,9 +760,10 @@ void ShardActor::forward(Envelope envelope, Incarnation to, Epoch epoch) {
   envelope.hops = static_cast<std::uint8_t>(envelope.hops + 1);
   envelope.route_epoch = epoch;
   host_.forwarded.fetch_add(1, std::memory_order_relaxed);
+  host_.metrics.forwarded(shard_.state == ShardState::forwarding);
   if (!host_.router.send(to, envelope)) {
-    return refuse(envelope, Code::overloaded, "too much waits for node " + node_name(to),
-                  std::chrono::milliseconds(50));
+    return overloaded(envelope, Limit::lane, "too much waits for node " + node_name(to),
+                      std::chrono::milliseconds(50));
   }
   if (envelope.reply_to && host_.carrier != nullptr)
     (void)host_.carrier->push(envelope.reply_to, wire::Owns{shard_.id, epoch, to});
@@ -754,8 +772,8 @@ void ShardActor::forward(Envelope envelope, Incarnation to, Epoch epoch) {
 void ShardActor::look_up(Envelope envelope) {
   std::vector<Envelope>& waiting = looking_read_ == 0 ? looking_ : looking_next_;
   if (looking_.size() + looking_next_.size() >= host_.config.buffer.shard_messages) {
-    return refuse(
-        envelope, Code::overloaded,
+    return overloaded(
+        envelope, Limit::shard_buffer,
         "too many messages look for the owner of shard " + std::to_string(shard_.id.value),
         std::chrono::milliseconds(100));
   }
@@ -892,7 +910,7 @@ void ShardActor::passivate_idle() {
       if (active.leaving || Doorway::waiting(active) != 0) continue;
       const std::int64_t used = active.actor->gauge().last_used_ms.load(std::memory_order_relaxed);
       if (timeout > 0 && now - used >= timeout)
-        active.actor->post(LeaveIfIdle{});
+        active.actor->post(LeaveIfIdle{false});
       else if (crowded)
         idle.emplace_back(used, &active);
     }
@@ -904,7 +922,7 @@ void ShardActor::passivate_idle() {
   const std::size_t surplus =
       idle.size() * (in_memory - host_.config.entity.max_active) / in_memory + 1;
   for (std::size_t i = 0; i < std::min(surplus, idle.size()); ++i)
-    idle[i].second->actor->post(LeaveIfIdle{});
+    idle[i].second->actor->post(LeaveIfIdle{true});
 }
 
 // ---- sagas -------------------------------------------------------------------------------------------------------
@@ -1019,6 +1037,7 @@ void ShardActor::handover_arrived(HandoverArrived& message) {
 void ShardActor::moved_away(Incarnation owner, Epoch epoch) {
   if (!moving_to_ || owner != moving_to_ || epoch != moving_epoch_) return;
   const std::int64_t gap = stopped_at_ == 0 ? 0 : boot_ms() - stopped_at_;
+  host_.metrics.went(gap);
   free_slot(gap);
   tell_move("catga.shard.handoff.completed",
             "shard " + std::to_string(shard_.id.value) + " moved " + host_.node_id + " -> " +
@@ -1277,7 +1296,9 @@ void ShardActor::trim_outbox() {
 
 void ShardActor::fire_timers() {
   if (shard_.state != ShardState::owned || !gate_->open) return;
-  for (TimerEntry& timer : timers_.due(host_.standing.cluster_now())) {
+  const std::int64_t now = host_.standing.cluster_now();
+  for (TimerEntry& timer : timers_.due(now)) {
+    host_.metrics.timer_fired(now - timer.due_ms);
     if (sagas_.fire(timer)) continue;
     Result<EntityId> entity = entity_of_timer(timer.member);
     Result<TimerMessage> message = parse_timer_message(timer.message);
@@ -1330,8 +1351,29 @@ void ShardActor::tick() {
   settle();
 }
 
+/// What waits here, for metrics. The age of the outbox is looked at once a second: that walks over it.
+void ShardActor::count_load() {
+  NodeMetrics::Load load;
+  load.held = static_cast<std::int64_t>(held_.size());
+  load.timers = static_cast<std::int64_t>(timers_.size());
+  load.oldest_ms = counted_load_.oldest_ms;
+  {
+    const std::lock_guard guard(gate_->relay_lock);
+    load.outbox = static_cast<std::int64_t>(gate_->relay.pending());
+    const std::int64_t now = boot_ms();
+    if (load.outbox == 0) {
+      load.oldest_ms = 0;
+    } else if (now - oldest_looked_at_ >= 1000) {
+      oldest_looked_at_ = now;
+      load.oldest_ms = gate_->relay.oldest_ms().value_or(0);
+    }
+  }
+  host_.metrics.load(shard_.id, counted_load_, load);
+}
+
 /// One alarm: the earliest thing any of the parts waits for.
 void ShardActor::arm() {
+  count_load();
   const std::int64_t now = boot_ms();
   std::int64_t at = next_wake(shard_, around());
   const auto by = [&at](std::int64_t due) { at = std::min(at, due); };

@@ -81,6 +81,9 @@ class ShardActor final : public caf::event_based_actor {
   void refuse_stale();
   void refuse(const Envelope& envelope, Code code, std::string text,
               std::chrono::milliseconds retry_after = {});
+  void overloaded(const Envelope& envelope, Limit limit, std::string text,
+                  std::chrono::milliseconds retry_after);
+  void count_load();
 
   // entities
   const Doorway::Entities& entities() const { return door_.entities(); }
@@ -177,6 +180,9 @@ class ShardActor final : public caf::event_based_actor {
 
   std::int64_t armed_at_ = 0;
   std::int64_t sweep_at_ = 0;
+  ShardState counted_state_ = ShardState::none;
+  NodeMetrics::Load counted_load_;
+  std::int64_t oldest_looked_at_ = 0;
   bool counted_held_ = false, counted_serving_ = false, counted_incoming_ = false;
   bool asked_to_move_ = false;
 

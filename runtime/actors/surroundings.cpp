@@ -7,6 +7,8 @@ bool Host::admits(const Envelope& envelope) {
   const std::int64_t wait = waits.load(std::memory_order_relaxed);
   if (wait == 0 || envelope.kind == MessageClass::tell || !envelope.path.empty()) return true;
   refused.fetch_add(1, std::memory_order_relaxed);
+  metrics.refused(Limit::admission);
+  metrics.refused(envelope.entity.kind, envelope.message, Code::overloaded);
   router.answer(
       envelope,
       Error{Code::overloaded,
@@ -19,7 +21,9 @@ bool Host::admits(const Envelope& envelope) {
 
 void Host::look_at_load(const Backlog& workers) {
   const StateStore::Waiting commits = stores.state().waiting();
-  const Admission::Waits waits = admission.look(boot_ms(), workers, {commits.now, commits.sent});
+  const std::int64_t now = boot_ms();
+  looked_ms.store(now, std::memory_order_relaxed);
+  const Admission::Waits waits = admission.look(now, workers, {commits.now, commits.sent});
   const auto say = [](std::atomic<std::int64_t>& where, std::chrono::milliseconds wait) {
     where.store(wait > Admission::too_long ? wait.count() : 0, std::memory_order_relaxed);
   };

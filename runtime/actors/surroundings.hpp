@@ -15,6 +15,7 @@
 #include "catga/runtime/saga_machine.hpp"
 #include "catga/runtime/standing.hpp"
 #include "catga/runtime/telemetry/log.hpp"
+#include "catga/runtime/telemetry/node_metrics.hpp"
 #include "catga/runtime/telemetry/tracer.hpp"
 #include "catga/runtime/tenants.hpp"
 #include "catga/sharding/ownership.hpp"
@@ -134,6 +135,10 @@ struct Host {
   }
 
   admin::History history{};  ///< of shards that moved, for operators
+
+  NodeMetrics metrics{kinds, config.cluster.shards};
+  std::atomic<std::int64_t> ticked_ms{boot_ms()},
+      looked_ms{boot_ms()};  ///< signs of life: actors, clock
 
   const std::vector<std::unique_ptr<Doorway>> doors = doors_of_all_shards();  ///< by shard
 

@@ -355,8 +355,9 @@ void MembershipDriver::Private::carry_out(const AskRenew& ask) {
   const std::int64_t sent = boot_ms();
   members.renew(
       ask.self, telemetry(), config.membership.session_ttl,
-      [mail = mail, self = ask.self, sent](const Result<Renewed>& result) {
+      [mail = mail, self = ask.self, sent, tell = sources.renewed](const Result<Renewed>& result) {
         const std::int64_t received = boot_ms();
+        if (tell) tell(result.ok() && result->alive, received - sent);
         if (result.ok() && result.value().alive && received - sent <= clock_sample_most)
           mail->clock(result.value().redis_us / 1000 - (sent + received) / 2);
         mail->post(RenewAnswer{self, answer_of<RenewReply>(result, [](const Renewed& renewed) {

@@ -46,6 +46,8 @@ struct MembershipSources {
   std::function<std::uint32_t()> load;
   /// Has a task run by the scheduler that runs entities. Every 100 ms; a task that is never run is sickness.
   std::function<void(std::function<void()>)> post;
+  /// Told of each renewal of the session: whether Redis confirmed it, and how long that took. On a thread of the store.
+  std::function<void(bool ok, std::int64_t ms)> renewed;
   Log* log = nullptr;  ///< outlives the driver
 };
 

@@ -60,7 +60,8 @@ Result<Envelope> Router::envelope_of(Ask&& ask, MessageClass kind) {
   envelope.saga = ask.saga;
   const std::chrono::milliseconds timeout =
       ask.timeout.count() > 0 ? ask.timeout : options_.limits.timeout;
-  envelope.deadline_ms = boot_ms() + timeout.count();
+  envelope.arrived_ns = boot_ns();  // if it stays on this node: see attempt()
+  envelope.deadline_ms = envelope.arrived_ns / 1'000'000 + timeout.count();
   if (kind != MessageClass::query) {
     envelope.operation = ask.operation ? ask.operation : new_operation_id();
     // An id from outside without its time keeps 0: its owner looks it up whatever it remembers.
@@ -222,6 +223,7 @@ Router::Attempt Router::attempt(std::uint64_t correlation, Pending& pending) {
     attempt.envelope = pending.envelope;
   else if (carrier_ != nullptr)
     attempt.body = wire::encode(pending.envelope, boot_ms());
+  pending.envelope.arrived_ns = 0;  // the next attempt arrives when it does
   return attempt;
 }
 

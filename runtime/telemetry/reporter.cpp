@@ -6,6 +6,8 @@
 
 namespace catga {
 
+Incarnation reporter_of(const MembershipView& view) { return reporter_of(view, Incarnation{}); }
+
 /// Not by the view's version: nodes may skip versions, and would choose differently.
 Incarnation reporter_of(const MembershipView& view, Incarnation about) {
   constexpr std::uint64_t domain = 50;

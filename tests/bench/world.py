@@ -164,6 +164,7 @@ class World:
         return ["--cluster-name", cluster, "--cluster-shards", shards, "--node-id", name,
                 "--nats-urls", f"nats://{HOST}:{self.nats.port}",
                 "--redis-url", f"redis://{HOST}:{self.redis.port}/0",
+                "--health-listen", "off", "--admin-listen", "off",  # several on one machine
                 "--log-format", "json", "--log-level", level, *more]
 
     def driven(self, name, role, *arguments):

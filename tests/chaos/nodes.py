@@ -47,6 +47,7 @@ class Nodes:
         if name not in self.links:
             self.links[name] = self.network.links(name, self.servers)
         flags = ["--node-id", self.ids[name], "--log-format", "json",
+                 "--health-listen", "off", "--admin-listen", "off",  # many nodes on one machine
                  "--cluster-shards", self.shards,
                  "--cluster-min-members", self.first_count, *settings(self.links[name])]
         if self.servers.full:

@@ -70,6 +70,8 @@ NodeProcess& Scene::launch(const std::string& name, const Flags& flags,
             "--drain-linger",      "100ms",
             "--nats-urls",         servers.nats.url(),
             "--redis-url",         servers.redis.url(),
+            "--health-listen",     "off",
+            "--admin-listen",      "off",
             "--log-format",        "json",
             "--log-level",         "info,handoff=debug"};
   for (std::size_t i = 0; i + 1 < flags.size(); i += 2) {  // a flag given here replaces

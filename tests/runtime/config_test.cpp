@@ -406,3 +406,18 @@ TEST_CASE("a wrong sentinel is named with its mistake, and a password in it is n
   CHECK(has(trouble_of({"--redis-sentinel-master", "two words"}), "redis.sentinel_master"));
   CHECK(has(trouble_of({"--redis-sentinel-password", "sesame"}), "unknown flag"));
 }
+
+TEST_CASE(
+    "a program that runs with Config::from listens on loopback, a Config made by hand does not") {
+  const auto shown = from({"--check-config"}).output;
+  CHECK(has(shown, "127.0.0.1:8081"));
+  CHECK(has(shown, "127.0.0.1:8080"));
+  CHECK(Config{}.health.listen == "off");
+  CHECK(Config::parse({})->admin.listen == "off");
+  CHECK(Config::parse({"--health-listen=[::1]:0"})->health.listen == "[::1]:0");
+  CHECK(has(trouble_of({"--health-listen=8081"}), "127.0.0.1:8081"));
+  CHECK(has(trouble_of({"--health-listen=localhost:99999"}), "port"));
+  CHECK(has(trouble_of({"--admin-listen=0.0.0.0:8080"}), "admin.token_file"));
+  CHECK(Config::parse({"--admin-listen=0.0.0.0:8080", "--admin-allow-insecure=true"}).ok());
+  CHECK(has(trouble_of({"--admin-stream-clients=32"}), "admin.threads"));
+}

@@ -1,0 +1,253 @@
+#include "catga/runtime/telemetry/node_metrics.hpp"
+
+#include <algorithm>
+
+namespace catga {
+
+namespace {
+
+constexpr std::string_view other = "_other";
+
+constexpr std::array<std::string_view, 5> passivation_names{"idle", "handoff", "capacity",
+                                                            "failure", "explicit"};
+constexpr std::array<std::string_view, 6> limit_names{
+    "admission",       "entity.mailbox", "buffer.shard_messages",
+    "nats.lane_bytes", "client_keys",    "commit.pending"};
+constexpr std::array<std::string_view, 4> commit_ends{"ok", "fenced", "conflict", "unknown"};
+constexpr std::array<std::string_view, 3> mode_names{"planned", "takeover", "readopt"};
+constexpr std::array<std::string_view, 3> reason_names{"node_joined", "node_draining", "node_left"};
+constexpr std::array<std::string_view, 4> node_states{"warm", "shadow", "up", "leaving"};
+constexpr std::array<ShardState, 6> shown_states{ShardState::owned,     ShardState::claiming,
+                                                 ShardState::incoming,  ShardState::draining,
+                                                 ShardState::suspended, ShardState::in_doubt};
+constexpr std::array<std::string_view, 3> saga_ends{"completed", "compensated", "failed"};
+constexpr std::array<std::string_view, 7> saga_causes{
+    "compensation_stuck", "forward_stuck", "definition_drift", "no_definition",
+    "crash_loop",         "poison",        "journal_full"};
+
+std::uint64_t count_of(const Histogram& histogram) {
+  std::uint64_t all = 0;
+  for (std::size_t i = 0; i <= bounds_of(histogram.place().buckets).size(); ++i)
+    all += histogram.sheet().sum(i);
+  return all;
+}
+
+std::uint64_t value(const std::atomic<std::uint64_t>& count) {
+  return count.load(std::memory_order_relaxed);
+}
+std::int64_t value(const std::atomic<std::int64_t>& level) {
+  return level.load(std::memory_order_relaxed);
+}
+std::uint64_t one_if(bool yes) { return yes ? 1 : 0; }
+
+}  // namespace
+
+// ---- a kind ------------------------------------------------------------------------------------
+
+KindMetrics::KindMetrics(std::string kind, std::vector<std::string> messages)
+    : kind_(std::move(kind)),
+      messages_([&messages] {
+        messages.emplace_back(other);
+        return std::move(messages);
+      }()),
+      wait_{after_slots, Buckets::quick},
+      loading_{after_slots + histogram(), Buckets::quick},
+      not_loading_{after_slots + 2 * histogram(), Buckets::quick},
+      first_message_(after_slots + 3 * histogram()),
+      size_of_message_(size_of_message()),
+      sheet_(first_message_ + messages_.size() * size_of_message_) {}
+
+std::size_t KindMetrics::number_of(std::string_view message) const {
+  return static_cast<std::size_t>(
+      std::distance(messages_.begin(), std::ranges::find(messages_, message)));
+}
+
+void KindMetrics::write_message(Exposition& to, std::size_t number) const {
+  const std::string& name = messages_[number];
+  const std::size_t at = place(number);
+  const std::uint64_t answers = sheet_.sum(at);
+  std::uint64_t failed = 0, rejected = 0;
+  for (std::size_t code = 0; code < codes; ++code) {
+    const std::uint64_t count = sheet_.sum(at + 1 + code);
+    to.add(metric("catga_request_errors_total"),
+           {kind_, name, catga::name_of(static_cast<Code>(code))}, count);
+    (static_cast<Code>(code) == Code::rejected ? rejected : failed) += count;
+  }
+  to.add(metric("catga_requests_total"), {kind_, name}, answers + rejected + failed);
+  to.add(metric("catga_requests_succeeded_total"), {kind_, name}, answers + rejected);
+  to.add(metric("catga_requests_failed_total"), {kind_, name}, failed);
+  to.add(metric("catga_request_duration_seconds"), {kind_, name}, sheet_,
+         HistogramAt{at + outcomes, Buckets::quick});
+  to.add(metric("catga_turn_duration_seconds"), {kind_, name}, sheet_, at_turn(number));
+}
+
+void KindMetrics::write(Exposition& to) const {
+  for (std::size_t number = 0; number < messages_.size(); ++number) write_message(to, number);
+  to.add(metric("catga_messages_received_total"), {kind_, "ask"}, sheet_.sum(received_ask));
+  to.add(metric("catga_messages_received_total"), {kind_, "tell"}, sheet_.sum(received_tell));
+  to.add(metric("catga_messages_received_total"), {kind_, "timer"}, sheet_.sum(received_timer));
+  to.add(metric("catga_mailbox_wait_seconds"), {kind_}, sheet_, wait_);
+  to.add(metric("catga_long_turns_total"), {kind_}, sheet_.sum(long_turns));
+  // A scrape may meet the end of a life and miss its beginning on another stripe.
+  to.add(metric("catga_entities"), {kind_},
+         std::max<std::int64_t>(0, static_cast<std::int64_t>(sheet_.sum(alive))));
+  to.add(metric("catga_entity_activations_total"), {kind_, "ok"}, sheet_.sum(loaded));
+  to.add(metric("catga_entity_activations_total"), {kind_, "failed"}, sheet_.sum(not_loaded));
+  to.add(metric("catga_entity_activation_duration_seconds"), {kind_, "ok"}, sheet_, loading_);
+  to.add(metric("catga_entity_activation_duration_seconds"), {kind_, "failed"}, sheet_,
+         not_loading_);
+  for (std::size_t why = 0; why < passivation_names.size(); ++why)
+    to.add(metric("catga_entity_passivations_total"), {kind_, passivation_names[why]},
+           sheet_.sum(passivations + why));
+}
+
+// ---- a node ------------------------------------------------------------------------------------
+
+NodeMetrics::NodeMetrics(const std::map<std::string, Kind, std::less<>>& kinds,
+                         std::uint32_t shards)
+    : shard_count_(shards), oldest_(shards) {
+  for (const auto& [name, kind] : kinds) {
+    std::vector<std::string> messages;
+    for (const MessageInfo& message : kind.messages) messages.push_back(message.name);
+    kinds_.emplace(name, std::make_unique<KindMetrics>(name, std::move(messages)));
+  }
+  kinds_.emplace(other,
+                 std::make_unique<KindMetrics>(std::string(other), std::vector<std::string>{}));
+}
+
+KindMetrics& NodeMetrics::of(std::string_view kind) {
+  auto at = kinds_.find(kind);
+  if (at == kinds_.end()) at = kinds_.find(other);
+  return *at->second;
+}
+
+void NodeMetrics::refused(std::string_view kind, std::string_view message, Code code) {
+  KindMetrics& counts = of(kind);
+  counts.answered(counts.number_of(message), code, 0);
+}
+
+NodeMetrics::Mode NodeMetrics::mode_of(std::string_view name) {
+  if (name == mode_names[0]) return Mode::planned;
+  return name == mode_names[2] ? Mode::readopt : Mode::takeover;
+}
+
+void NodeMetrics::came(Mode mode, std::int64_t ms) noexcept {
+  came_[static_cast<std::size_t>(mode)].record_ms(ms);
+  if (mode == Mode::takeover) unavailable_[1].record_ms(ms);  // planned: on the old owner's clock
+}
+
+void NodeMetrics::went(std::int64_t ms) noexcept {
+  went_.record_ms(ms);
+  unavailable_[0].record_ms(ms);
+}
+
+void NodeMetrics::stayed(std::int64_t ms) noexcept { stayed_.record_ms(ms); }
+
+void NodeMetrics::load(ShardId shard, Load& before, const Load& now) {
+  const auto change = [](std::atomic<std::int64_t>& level, std::int64_t by) {
+    if (by != 0) level.fetch_add(by, std::memory_order_relaxed);
+  };
+  change(held_, now.held - before.held);
+  change(outbox_, now.outbox - before.outbox);
+  change(timers_, now.timers - before.timers);
+  if (now.oldest_ms != before.oldest_ms)
+    oldest_[shard.value].store(now.oldest_ms, std::memory_order_relaxed);
+  before = now;
+}
+
+void NodeMetrics::rebalanced(Reason reason, bool to_the_end, std::int64_t ms) {
+  rebalances_[static_cast<std::size_t>(reason)][to_the_end ? 0 : 1].record_ms(ms);
+}
+
+void NodeMetrics::write(Exposition& to, const Now& now) const {
+  for (const auto& [name, kind] : kinds_) kind->write(to);
+  for (std::size_t i = 0; i < limit_names.size(); ++i)
+    to.add(metric("catga_refused_total"), {limit_names[i]}, value(limits_[i]));
+  for (std::size_t i = 0; i < commit_ends.size(); ++i)
+    to.add(metric("catga_commit_duration_seconds"), {commit_ends[i]}, commits_[i]);
+  to.add(metric("catga_commit_batch_size"), {}, commit_size_);
+  write_shards(to, now);
+  write_cluster(to, now);
+  write_sagas(to, now);
+  to.add(metric("catga_build_info"), {now.version, now.incarnation}, std::uint64_t{1});
+}
+
+void NodeMetrics::write_shards(Exposition& to, const Now& now) const {
+  for (const ShardState state : shown_states)
+    to.add(metric("catga_shards"), {name_of(state)},
+           value(shards_[static_cast<std::size_t>(state)]));
+  to.add(metric("catga_shards_wanted"), {}, std::uint64_t{now.shards_wanted});
+  to.add(metric("catga_shards_configured"), {}, std::uint64_t{shard_count_});
+  const auto moves = [&to](std::string_view direction, std::string_view mode,
+                           std::string_view outcome, const Histogram& histogram) {
+    to.add(metric("catga_shard_handoffs_total"), {direction, mode, outcome}, count_of(histogram));
+    to.add(metric("catga_shard_handoff_duration_seconds"), {direction, mode, outcome}, histogram);
+  };
+  for (std::size_t mode = 0; mode < mode_names.size(); ++mode)
+    moves("in", mode_names[mode], "ok", came_[mode]);
+  moves("out", "planned", "ok", went_);
+  moves("out", "planned", "failed", stayed_);
+  to.add(metric("catga_shard_unavailable_duration_seconds"), {"planned"}, unavailable_[0]);
+  to.add(metric("catga_shard_unavailable_duration_seconds"), {"takeover"}, unavailable_[1]);
+  to.add(metric("catga_shard_ownership_lost_total"), {"fenced"}, value(lost_[0]));
+  to.add(metric("catga_shard_ownership_lost_total"), {"audit"}, value(lost_[1]));
+  to.add(metric("catga_messages_forwarded_total"), {"not_owner"}, value(forwarded_[0]));
+  to.add(metric("catga_messages_forwarded_total"), {"handoff"}, value(forwarded_[1]));
+  to.add(metric("catga_messages_queued"), {"shard_buffer"}, value(held_));
+  to.add(metric("catga_messages_queued"), {"redis_out"}, now.commits_waiting);
+  to.add(metric("catga_outbox_pending"), {}, value(outbox_));
+  std::int64_t oldest = now.cluster_ms;
+  for (const auto& one : oldest_)
+    if (const std::int64_t at = value(one); at != 0) oldest = std::min(oldest, at);
+  to.add(metric("catga_outbox_oldest_seconds"), {},
+         static_cast<double>(now.cluster_ms - oldest) / 1000);
+  to.add(metric("catga_timers"), {}, value(timers_));
+  to.add(metric("catga_timer_lateness_seconds"), {}, lateness_);
+}
+
+void NodeMetrics::write_cluster(Exposition& to, const Now& now) const {
+  for (std::size_t reason = 0; reason < reason_names.size(); ++reason) {
+    for (const bool whole : {true, false}) {
+      const Histogram& times = rebalances_[reason][whole ? 0 : 1];
+      const std::string_view outcome = whole ? "ok" : "superseded";
+      to.add(metric("catga_rebalances_total"), {reason_names[reason], outcome}, count_of(times));
+      to.add(metric("catga_rebalance_duration_seconds"), {reason_names[reason], outcome}, times);
+    }
+  }
+  to.add(metric("catga_rebalance_moves_pending"), {}, value(moves_pending));
+  to.add(metric("catga_rebalance_stuck"), {}, value(moves_stuck));
+  for (std::size_t i = 0; i < node_states.size(); ++i)
+    to.add(metric("catga_cluster_nodes"), {node_states[i]}, std::uint64_t{now.nodes[i]});
+  to.add(metric("catga_view_version"), {}, now.view);
+  to.add(metric("catga_node_departures_total"), {"planned"}, value(departures_[0]));
+  to.add(metric("catga_node_departures_total"), {"evicted"}, value(departures_[1]));
+  for (const bool ok : {true, false}) {
+    const Histogram& times = renewals_[ok ? 0 : 1];
+    to.add(metric("catga_session_renewals_total"), {ok ? "ok" : "failed"}, count_of(times));
+    to.add(metric("catga_session_renewal_duration_seconds"), {ok ? "ok" : "failed"}, times);
+  }
+  to.add(metric("catga_node_ready"), {}, one_if(now.ready));
+  to.add(metric("catga_node_draining"), {}, one_if(now.draining));
+  to.add(metric("catga_redis_connected"), {}, one_if(now.redis));
+  to.add(metric("catga_nats_connected"), {}, one_if(now.nats));
+  to.add(metric("catga_redis_rollbacks_total"), {}, value(rollbacks));
+  to.add(metric("catga_nats_reconnects_total"), {}, now.nats_reconnects);
+}
+
+void NodeMetrics::write_sagas(Exposition& to, const Now& now) {
+  SagaFigures all = now.sagas;
+  for (const std::string& type : now.saga_types) all[type];
+  for (auto& [type, figures] : all) {
+    to.add(metric("catga_sagas_active"), {type}, figures.active);
+    to.add(metric("catga_sagas_started_total"), {type}, figures.started);
+    for (const std::string_view outcome : saga_ends) figures.finished[std::string(outcome)];
+    for (const auto& [outcome, count] : figures.finished)
+      to.add(metric("catga_sagas_finished_total"), {type, outcome}, count);
+    for (const std::string_view cause : saga_causes) figures.stuck[std::string(cause)];
+    for (const auto& [cause, count] : figures.stuck)
+      to.add(metric("catga_sagas_stuck"), {type, cause}, count);
+    to.add(metric("catga_saga_step_retries_total"), {type}, figures.step_retries);
+  }
+}
+
+}  // namespace catga

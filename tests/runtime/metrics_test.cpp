@@ -1,0 +1,207 @@
+// Counting from many threads, the text that Prometheus reads, and what a node writes into it.
+#include <catga/runtime/telemetry/metrics.hpp>
+#include <catga/runtime/telemetry/node_metrics.hpp>
+
+#include <doctest/doctest.h>
+
+#include <set>
+#include <thread>
+#include <vector>
+
+using namespace catga;
+
+namespace {
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+std::map<std::string, Kind, std::less<>> one_kind() {
+  Kind kind;
+  kind.name = "account";
+  kind.messages = {{"Deposit", false, {}, {}}, {"Balance", true, {}, {}}};
+  return {{"account", kind}};
+}
+
+std::string text_of(const NodeMetrics& metrics, const NodeMetrics::Now& now = {}) {
+  Exposition out("orders");
+  metrics.write(out, now);
+  return out.text();
+}
+
+}  // namespace
+
+TEST_CASE("names in the table are unique, and counters and only counters end in _total") {
+  std::set<std::string_view> seen;
+  for (const MetricRow& row : metric_table) {
+    CAPTURE(row.name);
+    CHECK(seen.insert(row.name).second);
+    CHECK(row.name.ends_with("_total") == (row.type == MetricType::counter));
+    CHECK((row.buckets != Buckets::none) == (row.type == MetricType::histogram));
+    CHECK(row.help.ends_with('.'));
+  }
+}
+
+TEST_CASE("what many threads count adds up, also when there are more threads than stripes") {
+  Sheet sheet(3);
+  std::vector<std::thread> threads;
+  constexpr std::uint64_t each = 2000, many = 100;
+  for (std::uint64_t i = 0; i < many; ++i) {
+    threads.emplace_back([&sheet] {
+      for (std::uint64_t n = 0; n < each; ++n) {
+        sheet.add(0);
+        sheet.add(2, 3);
+        sheet.take_away(1);
+        sheet.add(1, 2);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(sheet.sum(0) == many * each);
+  CHECK(sheet.sum(1) == many * each);
+  CHECK(sheet.sum(2) == 3 * many * each);
+}
+
+TEST_CASE("a value on a bound belongs to its bucket, and the count is the sum of the buckets") {
+  Histogram sizes(Buckets::sizes);
+  for (const std::uint64_t value : {1, 2, 3, 256, 257}) sizes.record(value);
+  Exposition out("orders");
+  out.add(metric("catga_commit_batch_size"), {}, sizes);
+  const std::string text = out.text();
+  CHECK(has(text, "catga_commit_batch_size_bucket{service=\"orders\",le=\"1\"} 1\n"));
+  CHECK(has(text, "catga_commit_batch_size_bucket{service=\"orders\",le=\"2\"} 2\n"));
+  CHECK(has(text, "catga_commit_batch_size_bucket{service=\"orders\",le=\"4\"} 3\n"));
+  CHECK(has(text, "catga_commit_batch_size_bucket{service=\"orders\",le=\"256\"} 4\n"));
+  CHECK(has(text, "catga_commit_batch_size_bucket{service=\"orders\",le=\"+Inf\"} 5\n"));
+  CHECK(has(text, "catga_commit_batch_size_sum{service=\"orders\"} 519\n"));
+  CHECK(has(text, "catga_commit_batch_size_count{service=\"orders\"} 5\n"));
+}
+
+TEST_CASE("times are measured in ns and shown in seconds") {
+  Histogram times(Buckets::quick);
+  times.record(1'500'000);
+  Exposition out("orders");
+  out.add(metric("catga_timer_lateness_seconds"), {}, times);
+  const std::string text = out.text();
+  CHECK(has(text, "le=\"0.001\"} 0\n"));
+  CHECK(has(text, "le=\"0.0025\"} 1\n"));
+  CHECK(has(text, "_sum{service=\"orders\"} 0.0015\n"));
+}
+
+TEST_CASE("label values are escaped, so that nobody can forge a sample") {
+  Exposition out("a\"b\\c\nd");
+  out.add(metric("catga_shards_configured"), {}, std::uint64_t{64});
+  CHECK(has(out.text(), "catga_shards_configured{service=\"a\\\"b\\\\c\\nd\"} 64\n"));
+}
+
+TEST_CASE("what is known from the start is shown with 0") {
+  const auto kinds = one_kind();
+  const std::string text = text_of(NodeMetrics(kinds, 64));
+  for (const char* const line :
+       {"catga_requests_total{service=\"orders\",kind=\"account\",message=\"Deposit\"} 0\n",
+        "catga_requests_failed_total{service=\"orders\",kind=\"account\",message=\"Balance\"} 0\n",
+        "catga_request_errors_total{service=\"orders\",kind=\"account\",message=\"Deposit\","
+        "code=\"timeout\"} 0\n",
+        "catga_requests_total{service=\"orders\",kind=\"_other\",message=\"_other\"} 0\n",
+        "catga_refused_total{service=\"orders\",limit=\"entity.mailbox\"} 0\n",
+        "catga_node_departures_total{service=\"orders\",cause=\"evicted\"} 0\n",
+        "catga_shard_handoffs_total{service=\"orders\",direction=\"in\",mode=\"takeover\","
+        "outcome=\"ok\"} 0\n"}) {
+    CAPTURE(line);
+    CHECK(has(text, line));
+  }
+}
+
+TEST_CASE("requests are succeeded and failed; a rejection is an answer") {
+  const auto kinds = one_kind();
+  NodeMetrics metrics(kinds, 64);
+  KindMetrics& account = metrics.of("account");
+  account.answered(0, std::nullopt, 200'000);
+  account.answered(0, Code::rejected, 200'000);
+  account.answered(0, Code::timeout, 200'000);
+  metrics.refused("account", "Deposit", Code::overloaded);
+  metrics.refused("account", "Nonsense", Code::not_found);
+  metrics.refused("nonsense", "Nonsense", Code::not_found);
+  const std::string text = text_of(metrics);
+  const std::string labels = "{service=\"orders\",kind=\"account\",message=\"Deposit\"} ";
+  CHECK(has(text, "catga_requests_total" + labels + "4\n"));
+  CHECK(has(text, "catga_requests_succeeded_total" + labels + "2\n"));
+  CHECK(has(text, "catga_requests_failed_total" + labels + "2\n"));
+  CHECK(has(text, "catga_request_duration_seconds_count" + labels + "4\n"));
+  CHECK(has(text, "kind=\"account\",message=\"Deposit\",code=\"rejected\"} 1\n"));
+  CHECK(has(text,
+            "catga_requests_total{service=\"orders\",kind=\"account\",message=\"_other\"} 1\n"));
+  CHECK(
+      has(text, "catga_requests_total{service=\"orders\",kind=\"_other\",message=\"_other\"} 1\n"));
+}
+
+TEST_CASE("shards are counted by state") {
+  const auto kinds = one_kind();
+  NodeMetrics metrics(kinds, 64);
+  metrics.shard_state(ShardState::none, ShardState::claiming);
+  metrics.shard_state(ShardState::claiming, ShardState::owned);
+  metrics.shard_state(ShardState::none, ShardState::incoming);
+  const std::string text = text_of(metrics);
+  CHECK(has(text, "catga_shards{service=\"orders\",state=\"owned\"} 1\n"));
+  CHECK(has(text, "catga_shards{service=\"orders\",state=\"claiming\"} 0\n"));
+  CHECK(has(text, "catga_shards{service=\"orders\",state=\"incoming\"} 1\n"));
+  CHECK(has(text, "catga_shards_configured{service=\"orders\"} 64\n"));
+}
+
+TEST_CASE("what waits in a shard is counted once, and goes with it") {
+  const auto kinds = one_kind();
+  NodeMetrics metrics(kinds, 64);
+  NodeMetrics::Now now;
+  now.cluster_ms = 10'000;
+  NodeMetrics::Load one, other;
+  metrics.load(ShardId{1}, one, {2, 3, 1, 4000});
+  metrics.load(ShardId{1}, one, {2, 5, 1, 4000});
+  metrics.load(ShardId{2}, other, {0, 1, 0, 7000});
+  std::string text = text_of(metrics, now);
+  CHECK(has(text, "catga_outbox_pending{service=\"orders\"} 6\n"));
+  CHECK(has(text, "catga_outbox_oldest_seconds{service=\"orders\"} 6\n"));
+  metrics.load(ShardId{1}, one, {});
+  text = text_of(metrics, now);
+  CHECK(has(text, "catga_outbox_pending{service=\"orders\"} 1\n"));
+  CHECK(has(text, "catga_outbox_oldest_seconds{service=\"orders\"} 3\n"));
+  CHECK(has(text, "catga_messages_queued{service=\"orders\",place=\"shard_buffer\"} 0\n"));
+}
+
+TEST_CASE("a planned move pauses on the old owner's clock, a take-over on the new one's") {
+  const auto kinds = one_kind();
+  NodeMetrics metrics(kinds, 64);
+  metrics.came(NodeMetrics::Mode::planned, 3);
+  metrics.came(NodeMetrics::Mode::takeover, 700);
+  const std::string text = text_of(metrics);
+  CHECK(has(text,
+            "catga_shard_unavailable_duration_seconds_count{service=\"orders\","
+            "mode=\"planned\"} 0\n"));
+  CHECK(has(text,
+            "catga_shard_unavailable_duration_seconds_sum{service=\"orders\","
+            "mode=\"takeover\"} 0.7\n"));
+}
+
+TEST_CASE("sagas are shown from the start if they are hosted, and parked ones by cause") {
+  const auto kinds = one_kind();
+  NodeMetrics metrics(kinds, 64);
+  NodeMetrics::Now now;
+  now.saga_types = {"order"};
+  now.sagas["transfer"].active = 2;
+  now.sagas["transfer"].stuck["poison"] = 1;
+  const std::string text = text_of(metrics, now);
+  CHECK(has(text, "catga_sagas_active{service=\"orders\",saga=\"order\"} 0\n"));
+  CHECK(has(text, "catga_sagas_active{service=\"orders\",saga=\"transfer\"} 2\n"));
+  CHECK(has(text, "catga_sagas_stuck{service=\"orders\",saga=\"transfer\",cause=\"poison\"} 1\n"));
+  CHECK(has(text,
+            "catga_sagas_finished_total{service=\"orders\",saga=\"order\","
+            "outcome=\"failed\"} 0\n"));
+}
+
+TEST_CASE("the numbers of the process are this process's") {
+  Exposition out("orders");
+  add_process(out);
+  const std::string text = out.text();
+  CHECK(has(text, "\nprocess_cpu_seconds_total "));
+  CHECK_FALSE(has(text, "process_resident_memory_bytes 0\n"));
+  CHECK_FALSE(has(text, "service="));
+}
