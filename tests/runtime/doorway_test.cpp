@@ -250,6 +250,7 @@ TEST_CASE("the rights of a node's next life are not those of what its life befor
   node.deliver("hot");
   node.run();
   CHECK(seen == 1);
+  CHECK(node.host().buffered_bytes != 0);  // the shard's actor holds it
   node.standing.live_as(node.self);
   node.wait(250);
   CHECK(seen == 3);

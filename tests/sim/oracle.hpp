@@ -28,7 +28,8 @@
 //   I11  table_changed: after each write to the table its version has grown, and a node that is no
 //        member any more never is one again. Member: a node adopts a lower version only after a
 //        failover. Patrol: who has no session is reaped within a session by any node fit to do so.
-//   I12  handler_runs: no compare-and-set is open.
+//   I12  handler_runs: no compare-and-set is open, that is, without an answer to any of its copies
+//        (D67).
 //   I13  answered: a query shows a state that was the newest one since it was asked.
 //   I14  not_converged (cluster.cpp).
 #pragma once
