@@ -4,10 +4,16 @@ Just enough of NATS' text protocol for requests; one socket, one thread that rea
 """
 import json
 import queue
+import re
+import select
 import socket
 import ssl
 import threading
 import time
+
+# What a server sends. A message has the size of its headers, if any, and of all of it.
+MESSAGE = re.compile(rb"(?:(?P<ping>PING)|H?MSG (?P<subject>\S+) \S+ (?:(?P<headers>\d+) )?(?P<size>\d+)|"
+                     rb"INFO [^\r]*|\+OK|PONG|-ERR [^\r]*)\r\n")
 
 
 class Caller:
@@ -18,32 +24,51 @@ class Caller:
             pass
         trust = ssl.create_default_context(cafile=authority)
         self.socket = trust.wrap_socket(self.socket, server_hostname="localhost")
-        self.lines = self.socket.makefile("rb")
         self.inbox = f"_INBOX.rendered{port}"
         options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True,
                    "tls_required": True, "user": user, "pass": password}
         self._send(f"CONNECT {json.dumps(options)}\r\nSUB {self.inbox}.* 1\r\n".encode())
-        self.socket.settimeout(None)
         threading.Thread(target=self._read, daemon=True).start()
 
     def _send(self, data):
         with self.lock:
             self.socket.sendall(data)
 
+    def _received(self):
+        """What has come, or nothing. OpenSSL lets only one thread at a time touch a connection, so
+        nobody may wait inside of it for bytes to come."""
+        select.select([self.socket], [], [], 0.1)
+        with self.lock:
+            self.socket.settimeout(0)
+            try:
+                return self.socket.recv(1 << 20)
+            except (ssl.SSLWantReadError, BlockingIOError):
+                return None
+            finally:
+                self.socket.settimeout(5)
+
     def _read(self):
-        while line := self.lines.readline():
-            words = line.decode().split()
-            if not words:
-                continue
-            if words[0] == "PING":
-                self._send(b"PONG\r\n")
-            elif words[0] in ("MSG", "HMSG"):
-                headers = int(words[-2]) if words[0] == "HMSG" else 0
-                body = self.lines.read(int(words[-1]))
-                self.lines.readline()
-                answer = self.waiting.pop(words[1].rsplit(".", 1)[1], None)
-                if answer:
-                    answer.put((body[:headers].decode(), body[headers:].decode()))
+        waiting = b""
+        try:
+            while (data := self._received()) != b"":
+                waiting += data or b""
+                while message := MESSAGE.match(waiting):
+                    begin, size = message.end(), int(message["size"] or 0)
+                    if len(waiting) < begin + size:
+                        break
+                    self._heard(message, waiting[begin:begin + size])
+                    waiting = waiting[begin + size:].lstrip(b"\r\n")
+        except (OSError, ValueError):
+            pass  # closed: the calls under way say so, by having no answer
+
+    def _heard(self, message, body):
+        if message["ping"]:
+            return self._send(b"PONG\r\n")
+        answer = self.waiting.pop((message["subject"] or b"").decode().rsplit(".", 1)[-1], None)
+        if answer:
+            headers = int(message["headers"] or 0)
+            answer.put((body[:headers].decode(), body[headers:].decode()))
+        return None
 
     def call(self, kind, key, message, fields, patience_s=10):
         """The answer's fields, or a text that says what went wrong. Asks once: never repeats."""
@@ -86,13 +111,17 @@ class Load:
             turn += 1
             key = f"account-{number}-{turn % accounts}"
             begun = time.monotonic()
-            answer = self.caller.call("account", key, "Deposit", {"cents": 1})
+            try:
+                answer = self.caller.call("account", key, "Deposit", {"cents": 1})
+            except OSError as trouble:
+                return self.failures.append(f"{key}: the connection to NATS broke: {trouble}")
             self.slowest_s = max(self.slowest_s, time.monotonic() - begun)
             if isinstance(answer, dict):
                 self.deposits[key] = self.deposits.get(key, 0) + 1
             else:
                 self.failures.append(f"{key}: {answer}")
             time.sleep(0.002)
+        return None
 
     def stop(self):
         self.stopped.set()

@@ -36,7 +36,7 @@ except ImportError:
     tools.skip("python3-yaml is missing", "the chart, by running what it renders")
 
 CHART = HERE.parent / "chart" / "catga"
-USER, PASSWORD, REDIS_PASSWORD, TOKEN = "catga", "nats-secret", "redis-secret", "a-token"
+USER, PASSWORD, REDIS_PASSWORD, TOKEN = "catga", "nats-secret", "redis-secret", "a-token-of-this-test"
 
 
 def secrets(nats):
