@@ -652,8 +652,8 @@ struct Node::Private {
   Status drain(std::chrono::milliseconds patience) {
     draining = true;
     if (!driver || !in_view) return Done{};
-    if (gateway) gateway->close();
     const std::int64_t began = boot_ms();
+    if (gateway) gateway->drain(config.drain.linger);
     caf::anon_send(host->node, actors::LeaveSoon{});
     driver->leave();
     // Incoming is read first: a shard that arrives is held before it is no longer incoming.
@@ -681,7 +681,7 @@ struct Node::Private {
         });
         announced = true;
       }
-      return boot_ms() - quiet_since >= quiet_for;
+      return boot_ms() - quiet_since >= quiet_for && (!gateway || gateway->idle());
     });
     wait_for(config.redis.command_timeout, [this] {
       const std::lock_guard guard(lock);

@@ -24,9 +24,10 @@ void Gateway::called(NatsMessage message) {
   std::string header = header_of(*message, "traceparent");
   if (header.empty()) header = header_of(*message, "Traceparent");  // NATS tells them apart
   const detail::TraceScope inside(parse_traceparent(header).value_or(TraceContext{}));
+  ++open_calls_;
   messenger_.ask(std::move(call->ask), [this, to, &info](Result<std::string> reply) {
-    if (!reply.ok()) return answer(to, std::move(reply));
-    answer(to, info.json_from_reply(*reply));
+    answer(to, reply.ok() ? info.json_from_reply(*reply) : std::move(reply));
+    --open_calls_;
   });
 }
 

@@ -6,6 +6,9 @@
 #include "catga/runtime/messaging/gateway_request.hpp"
 #include "catga/runtime/messaging/nats.hpp"
 
+#include <atomic>
+#include <chrono>
+#include <cstdint>
 #include <string>
 
 namespace catga {
@@ -17,6 +20,10 @@ class Gateway {
   Gateway(std::string prefix, const Kinds& kinds, Messenger& messenger, NatsConnection& nats);
   /// Begins to listen, in a queue group: one node takes each call.
   Status open();
+  /// Takes no further calls; those that were sent to it already are still asked and answered.
+  void drain(std::chrono::milliseconds patience) { subscription_.drain(patience); }
+  /// Whether every call that was taken has been answered.
+  bool idle() const { return open_calls_.load() == 0; }
   void close() { subscription_ = {}; }
 
  private:
@@ -27,6 +34,7 @@ class Gateway {
   const Kinds& kinds_;
   Messenger& messenger_;
   NatsConnection& nats_;
+  std::atomic<std::int64_t> open_calls_{0};
   NatsSubscription subscription_;
 };
 

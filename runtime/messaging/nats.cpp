@@ -234,9 +234,13 @@ std::string mask_password(std::string_view url) {
 struct NatsSubscription::Private {
   HandlerGate* gate;  // freed by subscription_done, which cannot run before `handle` is destroyed
   Subscription handle;
+  bool gate_is_ours = false;  // no subscription_done will come
+  bool drained = false;       // nor another message
   ~Private() {
     gate->gate.close();
     handle.reset();
+    // Not drained in time: a few bytes stay behind rather than be freed under a running handler.
+    if (gate_is_ours && drained) delete gate;
   }
 };
 
@@ -244,6 +248,17 @@ NatsSubscription::NatsSubscription() = default;
 NatsSubscription::~NatsSubscription() = default;
 NatsSubscription::NatsSubscription(NatsSubscription&&) noexcept = default;
 NatsSubscription& NatsSubscription::operator=(NatsSubscription&&) noexcept = default;
+
+void NatsSubscription::drain(std::chrono::milliseconds patience) {
+  if (!private_) return;
+  natsSubscription* const raw = private_->handle.get();
+  const auto limit = at_least(patience, 1);
+  // A drained subscription is complete before its handle goes; the gate must outlive both.
+  if (natsSubscription_SetOnCompleteCB(raw, nullptr, nullptr) != NATS_OK) return;
+  private_->gate_is_ours = true;
+  private_->drained = natsSubscription_DrainTimeout(raw, limit) == NATS_OK &&
+                      natsSubscription_WaitForDrainCompletion(raw, limit) == NATS_OK;
+}
 
 // ---- connection ----
 

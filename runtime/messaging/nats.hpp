@@ -72,6 +72,10 @@ class NatsSubscription {
   NatsSubscription& operator=(NatsSubscription&&) noexcept;
   explicit operator bool() const { return private_ != nullptr; }
 
+  /// Ends the subscription without losing what the server has sent to it already: returns when that
+  /// was handled, or when `patience` is over. Just destroying it drops such messages.
+  void drain(std::chrono::milliseconds patience);
+
  private:
   friend class NatsConnection;
   struct Private;
