@@ -33,13 +33,10 @@ VERSIONS = ["1.27.16", "1.32.4"]
 RELEASE = "trial"
 ENTRY_POINT, IMAGE_ENV = pods.entry_point(K8S / "image" / "Dockerfile")
 
-# Rendered already, and not yet known to the node: the listeners and the telemetry are being built. As
-# soon as the node knows one it is checked like all others. This list has to become empty.
-AWAITED = {"CATGA_HEALTH_LISTEN", "CATGA_ADMIN_LISTEN", "CATGA_ADMIN_READ_ONLY",
-           "CATGA_ADMIN_TOKEN_FILE", "CATGA_ADMIN_ALLOWED_HOSTS", "CATGA_ADMIN_ALLOW_INSECURE",
-           "CATGA_TELEMETRY_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES",
-           "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_TRACES_SAMPLER",
-           "OTEL_TRACES_SAMPLER_ARG"}
+# Rendered already, and not yet known to a node without traces. As soon as the node knows one it is
+# checked like all others. This list has to become empty.
+AWAITED = {"OTEL_RESOURCE_ATTRIBUTES", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS",
+           "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"}
 
 # Values that cannot work, and a part of the sentence that says so. The first of each line is a ci file.
 REFUSED = [
