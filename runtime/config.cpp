@@ -646,7 +646,7 @@ struct Merge {
   std::vector<std::string> usage;   // mistakes of the command line
   std::vector<std::string> values;  // mistakes of values
   std::vector<std::string> warnings;
-  std::string file_path;
+  std::string file_path, file_content;
   bool file_demanded = false;
   bool help = false, version = false, check = false;
 
@@ -736,6 +736,23 @@ void read_variables(Merge& merge) {
   if (nats_url) merge.variables.emplace("nats.urls", *nats_url);
 }
 
+/// "FILE:LINE" if the key, or the last word of it, stands there once; else "FILE": the reader of JSON does not say
+/// where it found what. Not for every one of ten thousand mistakes: each is a search.
+std::string place_of(const Merge& merge, std::string_view key) {
+  constexpr std::size_t placed_most = 50;
+  const std::string& content = merge.file_content;
+  if (merge.values.size() >= placed_most) return merge.file_path;
+  for (const auto name : {key, key.substr(key.rfind('.') + 1)}) {
+    const std::string quoted = fmt::format("\"{}\"", name);
+    const auto at = content.find(quoted);
+    if (at == content.npos || content.find(quoted, at + 1) != content.npos) continue;
+    const auto line =
+        1 + std::count(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(at), '\n');
+    return fmt::format("{}:{}", merge.file_path, line);
+  }
+  return merge.file_path;
+}
+
 std::optional<std::string> text_of(const nlohmann::json& value) {
   if (value.is_string()) return value.get<std::string>();
   if (value.is_boolean() || value.is_number()) return value.dump();
@@ -758,15 +775,15 @@ void read_object(Merge& merge, const nlohmann::json& object, const std::string& 
     } else if (value.is_object()) {
       read_object(merge, value, key + ".", levels + 1);
     } else if (!merge.knows(key)) {
-      merge.values.push_back(fmt::format("{}: unknown key \"{}\"{}", merge.file_path, key,
+      merge.values.push_back(fmt::format("{}: unknown key \"{}\"{}", place_of(merge, key), key,
                                          suggestion(key, merge.names(plain))));
     } else if (const auto text = text_of(value)) {
-      merge.file[key] = {*text, "file " + merge.file_path};
+      merge.file[key] = {*text, "file " + place_of(merge, key)};
     } else {
       merge.values.push_back(
           fmt::format("{}: {} has a value of the wrong kind; write a text, a "
                       "number, true, false or a list of texts",
-                      merge.file_path, key));
+                      place_of(merge, key), key));
     }
   }
 }
@@ -783,6 +800,7 @@ void read_file(Merge& merge) {
                                        merge.file_path, content.error().text));
     return;
   }
+  merge.file_content = *content;
   try {
     const auto json = nlohmann::json::parse(*content, nullptr, true, /*comments*/ true);
     if (json.is_object()) return read_object(merge, json, "", 1);

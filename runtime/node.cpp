@@ -345,6 +345,7 @@ struct Node::Private {
       }
     });
     up = in_view = joined = true;
+    open_api();
     return Done{};
   }
 

@@ -11,6 +11,8 @@ DIRECTION = {
     "entities": {"entities", "sharding"},
     "runtime": {"runtime", "entities", "persistence", "sharding"},
 }
+# Where the library ends: what is behind it may use all of it, and nothing of it may use that.
+PROGRAM = "runtime/tool/"
 # Third-party header -> where it may be included (start of the path).
 FENCES = {
     r"caf/": ("runtime/actors/", "runtime/node.cpp"),
@@ -20,7 +22,7 @@ FENCES = {
     r"xxh": ("sharding/hash.cpp",),
     r"spdlog/": ("runtime/telemetry/",),
     r"(curl/|zlib\.h)": ("runtime/telemetry/exporter.cpp",),
-    r"CLI/": ("runtime/config.cpp",),
+    r"CLI/": ("runtime/config.cpp", "runtime/tool/"),
     r"httplib": ("runtime/http/server.cpp",),
     r"nlohmann/": ("entities/", "runtime/"),
     r"fmt/": ("entities/", "persistence/", "runtime/"),
@@ -54,6 +56,8 @@ def offences_of_library(path, quote, header):
             yield f'write "{header}" in quotes inside the library'
         if target not in DIRECTION[folder]:
             yield f"{folder} must not include {header}"
+        if source_of(header).startswith(PROGRAM) and not path.startswith(PROGRAM):
+            yield f"{header} is of a program: the library must not include it"
     elif quote == '"':
         yield f'write "{header}" as "catga/<folder>/..."'
     elif re.match(r"(.*/)?(samples|tests)/|doctest", header):

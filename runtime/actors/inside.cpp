@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <map>
 #include <numeric>
@@ -15,6 +16,8 @@ namespace catga::actors {
 namespace {
 
 constexpr std::int64_t sample_ms = 1000, stale_ms = 10'000;
+constexpr double remembered_ms = 2000;  // older looks count less: numbers that jump cannot be read
+constexpr double rate_least = 0.05;     // below it nothing happens there any more
 constexpr std::size_t shards_searched = 16;  // the hottest; hot entities lie in them
 
 std::uint64_t resident_bytes() {
@@ -48,11 +51,14 @@ NodeInside::NodeInside(Host& host, std::function<Status()> drain)
 void NodeInside::sample() {
   const std::int64_t now = boot_ms(), passed = now - sampled_at_;
   if (passed < sample_ms) return;
-  const bool fresh = sampled_at_ != 0 && passed <= stale_ms;  // else an average of a long night
+  const double keep = sampled_at_ == 0 || passed > stale_ms
+                          ? 0
+                          : std::exp(-static_cast<double>(passed) / remembered_ms);
   for (std::size_t shard = 0; shard < host_.doors.size(); ++shard) {
     const std::uint64_t messages = host_.doors[shard]->look().messages;
-    const auto more = static_cast<double>(messages - counted_[shard]);
-    rates_[shard] = fresh ? more * 1000 / static_cast<double>(passed) : 0;
+    const double since =
+        static_cast<double>(messages - counted_[shard]) * 1000 / static_cast<double>(passed);
+    rates_[shard] = sampled_at_ == 0 ? 0 : keep * rates_[shard] + (1 - keep) * since;
     counted_[shard] = messages;
   }
   sampled_at_ = now;
@@ -125,7 +131,8 @@ std::optional<admin::EntityLook> NodeInside::entity(const EntityId& id) {
 
 std::vector<admin::ShardLook> NodeInside::hot_shards(std::size_t most) {
   std::vector<admin::ShardLook> hot = shards(0, static_cast<std::uint32_t>(host_.doors.size()));
-  std::erase_if(hot, [](const admin::ShardLook& shard) { return shard.messages_per_s <= 0; });
+  std::erase_if(hot,
+                [](const admin::ShardLook& shard) { return shard.messages_per_s < rate_least; });
   std::ranges::sort(hot, std::greater{}, &admin::ShardLook::messages_per_s);
   if (hot.size() > most) hot.resize(most);
   return hot;

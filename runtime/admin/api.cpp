@@ -458,8 +458,21 @@ Result<Owner> owner_of(const Question& question, const EntityId& id) {
   return owner;
 }
 
+/// Errors: not_found, with the kinds that are there.
+Status hosted(const Question& question, const std::string& kind) {
+  const auto& types = question.around.saga_types;
+  if (question.around.kinds.contains(kind) || std::ranges::find(types, kind) != types.end())
+    return Done{};
+  std::string names;
+  for (const auto& [name, known] : question.around.kinds)
+    names += (names.empty() ? "" : ", ") + name;
+  return Error{Code::not_found,
+               "node " + question.self() + " hosts no kind " + kind + "; there are: " + names};
+}
+
 Reply entity(const Question& question) {
   const EntityId id = CATGA_TRY(question.entity());
+  CATGA_TRY(hosted(question, id.kind));
   const Owner owner = CATGA_TRY(owner_of(question, id));
   json found{{"kind", id.kind}, {"key", id.key}, {"shard", owner.shard}, {"active", false}};
   if (!owner.node.empty()) {
@@ -566,6 +579,8 @@ Reply sagas(const Question& question) {
   filter.older_than =
       std::chrono::milliseconds(CATGA_TRY(question.number("older_than_ms", 0, 1ull << 50)));
   filter.limit = CATGA_TRY(question.number("limit", list_page, list_page_max));
+  if (question.around.saga_types.empty())  // shards of nodes without sagas do not know the question
+    return json{{"sagas", json::array()}, {"more", false}};
   const SagaLines lines =
       CATGA_TRY(Sagas(&question.around.messenger, question.shards()).list(filter));
   json list = json::array();
