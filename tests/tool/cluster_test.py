@@ -220,7 +220,10 @@ class Cluster(unittest.TestCase):
     @unittest.skipUnless(shutil.which("tmux"), "tmux is not installed")
     def test_12_a_drain_and_a_kill_are_seen(self):
         top = Terminal(self.folder, "top", TOOL, "--nats", self.url, "top")
+        events = Terminal(self.folder, "events", TOOL, "--nats", self.url, "events", "--follow",
+                          "--name", "catga.node.*")
         try:
+            until("top lives", lambda: "node-3" in top.screen(), 10)
             drained = self.catga("node", "drain", "node-3", "--wait", "--yes", timeout=60)
             self.assertIn("it can be stopped", drained.out)
             self.assertEqual(self.data("shard", "list", "--node", "node-3")["shards"], [])
@@ -233,8 +236,9 @@ class Cluster(unittest.TestCase):
             self.up.wait_for(r"node-2 was killed by signal 9", 10)
             until("the check fails", lambda: run(
                 TOOL, "--nats", self.url, "cluster", "check", "--expect-nodes", "2").code == 1, 10)
-            until("top tells of it", lambda: "silent" in top.screen()
-                  or "node-2 " not in top.screen(), 15)
+            until("top tells of it", lambda: not re.search(r"(?m)^node-2 +UP", top.screen()), 15)
+            until("the events tell of it", lambda: re.search(
+                r"node\.left +node-\d  node node-2 ", events.screen()), 15)
             self.catga("cluster", "check", "--expect-nodes", "1", "--wait", "20", timeout=40)
             moved = self.data("rebalance", "status")["rebalances"]
             self.assertIn("node_left", [one["reason"] for one in moved])
@@ -242,6 +246,7 @@ class Cluster(unittest.TestCase):
             self.assertEqual({shard["node"] for shard in history}, {"node-1"})
         finally:
             top.close()
+            events.close()
 
     @staticmethod
     def name_of(pid):

@@ -94,9 +94,10 @@ class Terminal:
 
     def __init__(self, folder, name, *words, width=160, height=40):
         self.socket = str(folder / f"tmux-{name}")
+        # A shell says how it ended: tmux itself misses the end of a program now and then.
+        then_say = 'trap : INT; "$@"; echo "ended with $?"; exec sleep 600'
         self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height),
-                  *(str(word) for word in words))
-        self.tmux("set-option", "-g", "remain-on-exit", "on")
+                  "sh", "-c", then_say, "sh", *(str(word) for word in words))
 
     def tmux(self, *words):
         return subprocess.run(["tmux", "-S", self.socket, *words], capture_output=True, text=True,
@@ -111,8 +112,8 @@ class Terminal:
 
     def ended(self):
         """Its exit code, once it has one."""
-        state = self.tmux("list-panes", "-F", "#{pane_dead} #{pane_dead_status}").split()
-        return state[1] if state[:1] == ["1"] and len(state) > 1 else None
+        found = re.search(r"(?m)^(?:\^C)?ended with (\d+)$", self.screen())
+        return found[1] if found else None
 
     def close(self):
         self.tmux("kill-server")
