@@ -1,6 +1,7 @@
 #include "catga/sharding/caller.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace catga::caller {
 
@@ -21,6 +22,7 @@ CallerAction wait_until(Caller& caller, std::int64_t at) {
 /// leave a lost copy unnoticed for seconds.
 CallerAction send(Caller& caller, const CallerTimes& times, std::int64_t now, std::int64_t random) {
   caller.attempts += 1;
+  caller.open = true;
   if (caller.try_wait == 0)
     caller.try_wait = times.try_first;
   else if (!caller.quick)
@@ -35,6 +37,10 @@ CallerAction soon(Caller& caller, const CallerTimes& times, std::int64_t now) {
   caller.again_wait = caller.again_wait == 0 ? times.again_first
                                              : std::min(caller.again_wait * 2, times.again_most);
   return wait_until(caller, now + caller.again_wait);
+}
+
+void count_refusal(Caller& caller) {
+  if (std::exchange(caller.open, false)) caller.refusals += 1;
 }
 
 Error report(const Caller& caller) {
@@ -76,7 +82,10 @@ CallerAction start(Caller& caller, const CallerTimes& times, std::int64_t now,
 CallerAction refused(Caller& caller, const Error& error, const CallerTimes& times, std::int64_t now,
                      std::int64_t random) {
   caller.last = error;
-  if (error.code == Code::overloaded || error.code == Code::unavailable) caller.refusals += 1;
+  if (error.code == Code::overloaded || error.code == Code::unavailable)
+    count_refusal(caller);
+  else
+    caller.open = false;  // answered, and may be applied
   const bool not_applied = caller.attempts == caller.refusals && !caller.outside_id;
   if (error.code == Code::overloaded && error.retry_after.count() >= times.patience && not_applied)
     return {CallerAction::Kind::finish, error};
@@ -91,7 +100,7 @@ CallerAction refused(Caller& caller, const Error& error, const CallerTimes& time
 }
 
 CallerAction nobody_there(Caller& caller, const CallerTimes& times, std::int64_t now) {
-  caller.refusals += 1;
+  count_refusal(caller);
   caller.last = Error{Code::unavailable, "the owner of the shard is not there"};
   soon(caller, times, now);  // should the look-up bring nothing
   return {CallerAction::Kind::look_up, {}};
@@ -106,7 +115,7 @@ CallerAction owner_left(Caller& caller, const CallerTimes& times, std::int64_t n
 
 CallerAction not_sent(Caller& caller, const Error& error, const CallerTimes& times,
                       std::int64_t now) {
-  caller.refusals += 1;
+  count_refusal(caller);
   caller.last = error;
   return soon(caller, times, now);
 }

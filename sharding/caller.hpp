@@ -2,7 +2,8 @@
 //
 // All attempts carry one operation id, so sending again is always safe. What may be reported is narrower: "not applied"
 // (`unavailable`, `overloaded`) only if *every* attempt was refused so; if one ended without such an answer, it may yet
-// be applied, and the report is `timeout` or `unknown`.
+// be applied, and the report is `timeout` or `unknown`. Answers do not say which attempt they belong to, and may come
+// twice: a refusal is counted for the newest attempt, once, so that it never stands for an older one that still waits.
 #pragma once
 #include "catga/sharding/result.hpp"
 
@@ -26,7 +27,8 @@ struct Caller {
   bool outside_id =
       false;  ///< the id came from the user: earlier calls count as attempts without an answer
   std::uint32_t attempts = 0;  ///< sent so far
-  std::uint32_t refusals = 0;  ///< of these, answered "not applied"
+  std::uint32_t refusals = 0;  ///< of these, answered "not applied" while they were the newest
+  bool open = false;           ///< the newest attempt has no answer yet
   std::int64_t next_at = 0;    ///< when to do something; the deadline at the latest
   std::int64_t try_wait = 0, again_wait = 0;
   bool quick = false;         ///< the next attempt follows a known trouble, not a silence
