@@ -122,7 +122,10 @@ TEST_CASE("a join, a kill and a drain are each told in a dozen lines, and the st
     CHECK(move["catga.rebalance.id"] ==
           stream.of("catga.rebalance.planned").at(0)["catga.rebalance.id"]);
   }
-  CHECK(stream.of("catga.node.joined").size() == 1);  // logged by four, published by one
+  std::size_t published = 0;  // of d; what a, b and c told of each other may arrive late
+  for (const json& one : stream.of("catga.node.joined"))
+    published += one["catga.peer.id"] == "d" ? 1 : 0;
+  CHECK(published == 1);  // logged by four
 
   // one is killed
   scene.let_them_meet();
