@@ -57,31 +57,33 @@ inline constexpr std::array event_table{
 };
 // clang-format on
 
-/// Null if there is no such event.
-constexpr const EventRow* find_event(std::string_view name) {
-  for (const EventRow& row : event_table)
-    if (row.name == name) return &row;
-  return nullptr;
+/// Where the event stands in the table; its size if there is no such event. (A number, because the sanitizers of g++ 12
+/// do not compare addresses in constant expressions.)
+constexpr std::size_t place_of_event(std::string_view name) {
+  std::size_t place = 0;
+  while (place != event_table.size() && event_table[place].name != name) ++place;
+  return place;
 }
 
 /// The name of an event of the table, or none (""). Any other text does not compile.
 class EventName {
  public:
-  consteval EventName(const char* name) : row_(find_event(name)) {  // NOLINT: reads as the name
-    if (row_ == nullptr && *name != '\0') throw "this event is not in event_table";
+  consteval EventName(const char* name)
+      : place_(place_of_event(name)) {  // NOLINT: reads as the name
+    if (place_ == event_table.size() && *name != '\0') throw "this event is not in event_table";
   }
-  constexpr explicit operator bool() const { return row_ != nullptr; }
-  constexpr std::string_view text() const { return row_ == nullptr ? "" : row_->name; }
+  constexpr explicit operator bool() const { return place_ != event_table.size(); }
+  constexpr std::string_view text() const { return *this ? event_table[place_].name : ""; }
   /// Not for the stream: another node tells it there for all.
   constexpr EventName in_log_only() const {
     EventName copy = *this;
     copy.streamed_ = false;
     return copy;
   }
-  constexpr bool streamed() const { return row_ != nullptr && streamed_; }
+  constexpr bool streamed() const { return *this && streamed_; }
 
  private:
-  const EventRow* row_;
+  std::size_t place_;
   bool streamed_ = true;
 };
 
