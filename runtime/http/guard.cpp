@@ -51,7 +51,10 @@ bool Guard::guesses_too_much(const std::string& client, std::int64_t now_ms) {
   if (at == wrong_.end()) return false;
   std::deque<std::int64_t>& times = at->second;
   while (!times.empty() && now_ms - times.front() >= wrong_tokens_within_ms) times.pop_front();
-  if (times.empty()) wrong_.erase(at);
+  if (times.empty()) {
+    wrong_.erase(at);
+    return false;
+  }
   return times.size() >= wrong_tokens_most;
 }
 
