@@ -188,7 +188,8 @@ class Cluster(unittest.TestCase):
         self.assertGreater(answers["moves per minute"][0], 0)
         evicted = self.query(port, 'max(catga_node_departures_total{cause="evicted"})')
         self.assertGreaterEqual(evicted[0], 1)
-        self.assertEqual(self.query(port, "max(catga_view_version) - min(catga_view_version)"), [0.0])
+        until("all show one view", lambda: self.query(
+            port, "max(catga_view_version) - min(catga_view_version)") == [0.0], 30, 0.2)
 
 
 if __name__ == "__main__":
