@@ -3,7 +3,9 @@
 
 Usage: summary.py BUILD/meson-logs/testlog.json... The first log is the one that is counted; of the
 others (the same tests again, under sanitizers) a line is printed and failures are added. A test
-program that broke before it could count itself is one failure. Exit code 1 if anything failed.
+program that broke before it could count itself is one failure. What the failed ones said is
+repeated before the last line: of a long log often only the end is kept. Exit code 1 if anything
+failed.
 """
 import json
 import re
@@ -14,6 +16,10 @@ DOCTEST = re.compile(
 UNITTEST = re.compile(r"^Ran (\d+) tests? in ", re.MULTILINE)
 UNITTEST_END = re.compile(r"^(?:OK|FAILED)(?: \((.*)\))?$", re.MULTILINE)
 FINE = {"OK", "EXPECTEDFAIL"}
+# What tells why: a check of doctest or unittest, a sanitizer, an assert, a compiler.
+REASON = re.compile(r"ERROR|FAIL|Assertion|runtime error|Traceback|error:")
+TITLE = re.compile(r"^(TEST CASE:|ERROR: test_|FAIL: )")
+LINES_OF_ONE = 40
 
 
 def doctest_counts(test, output):
@@ -54,8 +60,26 @@ def counts(test):
     return passed, failed, skipped
 
 
-def total(path):
-    """Sums over one log. A log that is not there is one failure: something did not run."""
+def reasons(test):
+    """The lines of a failed test that say why, at most LINES_OF_ONE; the last ones if none does."""
+    output = (test.get("stdout") or "") + "\n" + (test.get("stderr") or "")
+    lines = [line for line in output.splitlines()
+             if line.strip(" =-") and not line.startswith("[doctest]")]
+    kept, title, until = [], None, -1
+    for number, line in enumerate(lines):
+        title = line if TITLE.match(line) else title
+        if REASON.search(line):
+            until = number + 2
+            if title and title not in kept:
+                kept.append(title)
+        if number <= until and line not in kept[-1:]:
+            kept.append(line)
+    return kept[:LINES_OF_ONE] or lines[-LINES_OF_ONE:]
+
+
+def total(path, said):
+    """Sums over one log. A log that is not there is one failure: something did not run. Adds to
+    `said` what its failed tests said."""
     try:
         with open(path, encoding="utf-8", errors="replace") as log:
             tests = [json.loads(line) for line in log if line.strip()]
@@ -68,20 +92,26 @@ def total(path):
         sums = [a + b for a, b in zip(sums, one)]
         mark = "failed" if one[1] else "ok"
         print(f"  {mark:<7} {one[0]:>5} passed {one[1]:>3} failed {one[2]:>3} skipped   {test['name']}")
+        if one[1]:
+            said.append(f"-- {test['name']} ({path}) ended with {test['result']}:")
+            said += ["   " + line for line in reasons(test)]
     return tuple(sums)
 
 
 def main(paths):
     passed, failed, skipped = 0, 0, 0
+    said = []
     for number, path in enumerate(paths):
         print(path)
-        one = total(path)
+        one = total(path, said)
         failed += one[1]
         if number == 0:
             passed, skipped = one[0], one[2]
     if passed + failed == 0:
         print("no test was run")
         failed = 1
+    for line in said:
+        print(line)
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed else 0
 

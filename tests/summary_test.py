@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """The last line of tests/run tells the truth, also when programs crash or hang."""
+import json
 import pathlib
 import subprocess
 import sys
+import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
@@ -47,6 +49,24 @@ class Counting(unittest.TestCase):
                               capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 1)
         self.assertEqual(done.stdout.splitlines()[-1], "0 passed, 1 failed, 0 skipped")
+
+    def test_what_a_failed_test_said_stands_before_the_last_line(self):
+        said = ("TEST CASE:  a good one\nfine\n====\nTEST CASE:  a bad one\n\n"
+                "a.cpp:7: ERROR: CHECK( two == 3 ) is NOT correct!\n  values: CHECK( 2 == 3 )\n\n"
+                + DOCTEST)
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as log:
+            log.write(json.dumps(test("FAIL", said)) + "\n" + json.dumps(test("OK")) + "\n")
+            log.flush()
+            done = subprocess.run([sys.executable, summary.__file__, log.name],
+                                  capture_output=True, text=True, check=False)
+        self.assertEqual([line.strip() for line in done.stdout.splitlines()[3:-1]], [
+            f"-- x ({log.name}) ended with FAIL:", "TEST CASE:  a bad one",
+            "a.cpp:7: ERROR: CHECK( two == 3 ) is NOT correct!", "values: CHECK( 2 == 3 )"])
+
+    def test_without_a_reason_its_last_lines_stand_there(self):
+        said = "\n".join(f"line {i}" for i in range(100))
+        lines = summary.reasons(test("TIMEOUT", said))
+        self.assertEqual((lines[0], lines[-1]), ("line 60", "line 99"))
 
 
 if __name__ == "__main__":
