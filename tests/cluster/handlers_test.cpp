@@ -134,27 +134,31 @@ TEST_CASE("more than an entity's mailbox holds is overloaded, with a time to com
   Node node{config};
   node.host<Counter>();
   must(node.start());
-  // Asked from inside the node: over NATS a slow machine ends some in the middle of a repeat, as timeout.
   const Ref<Counter> counter = node.ref<Counter>("hot");
   auto busy = begin_ask(counter, Busy{1500});
-  std::vector<std::future<Result<std::int64_t>>> answers;
-  for (int i = 0; i < 100; ++i)
-    answers.push_back(begin_ask(counter, Add{1}, AskOptions{.timeout = 700ms}));
-  int overloaded = 0;
-  for (auto& answer : answers) {
+  std::vector<std::future<Result<std::int64_t>>> patient, hasty;
+  for (int i = 0; i < 10; ++i) patient.push_back(begin_ask(counter, Add{1}));
+  for (int i = 0; i < 90; ++i)
+    hasty.push_back(begin_ask(counter, Add{1}, AskOptions{.timeout = 700ms}));
+  // The runtime repeats what is refused. Whose time ends in the middle of a repeat hears `timeout`, with the refusal.
+  int overloaded = 0, full = 0;
+  for (auto& answer : hasty) {
     const Result<std::int64_t> got = answer.get();
     REQUIRE_FALSE(got.ok());
+    full += contains(got.error().text, "entity.mailbox") ? 1 : 0;
     if (got.error().code != Code::overloaded) continue;
     overloaded += 1;
     CHECK(got.error().retry_after > 0ms);
     CHECK(contains(got.error().text, "entity.mailbox"));
   }
-  CHECK(overloaded >= 85);
+  CHECK(full >= 88);  // the first may come while Busy is not taken yet
+  CHECK(overloaded >= 45);
   CHECK(must(scene.counter("cool").ask(Add{1})) == 1);
   must(busy.get());
+  for (auto& answer : patient) must(answer.get());
   // What waited with a deadline that passed was not run: nobody would have heard of it.
-  CHECK(must(counter.ask(Add{1})) >= 1);
-  CHECK(must(counter.ask(Get{})) <= 100 - overloaded + 1);
+  CHECK(must(counter.ask(Add{1})) >= 11);
+  CHECK(must(counter.ask(Get{})) <= 11 + 90 - full);
 }
 
 TEST_CASE("idle entities leave memory, and their state is back at the next ask") {
