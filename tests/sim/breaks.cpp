@@ -44,6 +44,7 @@ const std::vector<BreakInfo>& all_breaks() {
       {Break::ids_uncounted, "ids-uncounted",
        "nobody counts the operation ids in the store, so nobody sees that Redis dropped some "
        "(D37)"},
+      {Break::trimmed_beyond, "trimmed-beyond", "the outbox is trimmed past what was delivered"},
   };
   return all;
 }

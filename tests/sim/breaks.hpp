@@ -33,6 +33,7 @@ enum class Break {
   quiet_assumed,
   primary_unsaid,
   ids_uncounted,
+  trimmed_beyond,
 };
 
 struct BreakInfo {

@@ -212,11 +212,37 @@ void Oracle::write_past(Stored& kept, const Steps& fresh, std::int64_t hash,
 }
 
 void Oracle::trimmed(ShardId shard, const OwnerToken& used, const std::optional<OwnerToken>& stood,
-                     const Writer& writer) {
+                     const std::vector<std::int64_t>& tells, const Writer& writer) {
   if (stood != used)
     return fail("I2: the outbox of shard " + std::to_string(shard.value) +
                 " was trimmed under token " + text_of(used) + ", which does not stand");
   check_token(shard, used, writer);
+  for (const std::int64_t change : tells) {
+    if (!applied_.contains(change) && !applied_behind_.contains(change)) given_up(change, shard);
+  }
+}
+
+/// Its tell left the outbox, and it has not happened.
+void Oracle::given_up(std::int64_t change, ShardId shard) {
+  // A clock that jumped makes messages too old to be remembered.
+  if (rules_.redis_time_jumps || (failovers != 0 && !rules_.failovers_noticed)) return;
+  // Delivered, answered, and then cut off by a failover: lost like any acknowledged write.
+  if (cut_.contains(change) && !rules_.replicated) return;
+  const auto promise = promises_.find(change - told);
+  if (promise == promises_.end())
+    return fail("I8: the outbox of shard " + std::to_string(shard.value) + " held " +
+                name_of_change(change) + ", which no handler promised");
+  const EntityId& target = promise->second.promise.entity;
+  const std::int64_t made = promise->second.at_ms;
+  const auto floor = floors_.find(target);
+  const bool forgotten = floor != floors_.end() && epoch_ms + made <= floor->second + clocks_differ;
+  if (forgotten || world_.now() / ms - made > rules_.retention_ms - clocks_differ) {
+    too_old_.insert(change);
+    return;
+  }
+  fail("I8: the outbox of shard " + std::to_string(shard.value) + " is trimmed past " +
+       name_of_change(change) + " for " + text_of(target) +
+       ", which has not happened and is not too old");
 }
 
 void Oracle::table_changed(const MembershipView& table) {
@@ -261,7 +287,7 @@ void Oracle::splits() {
 
 void Oracle::split_ends() {
   ++failovers;  // of whoever was left behind
-  last_failover_ = split_ended_ = world_.now();
+  split_ended_ = world_.now();
   split_ = false;
   // Who has not met the new primary yet answers from its memory, at most until its session ends.
   for (auto& [entity, kept] : behind_) {
@@ -275,7 +301,6 @@ void Oracle::rolled_back(const StoreEyes& store) {
   table_.clear();
   table_version_ = {};
   ended_.clear();
-  last_failover_ = world_.now();
   for (auto& [entity, kept] : stored_) {
     const std::string bytes =
         store.state_of(shard_of(entity.kind, entity.key, rules_.shards), entity);
@@ -392,16 +417,7 @@ std::string Oracle::missing() const {
     if (!rules_.timers_once && owed.change % numbers_per_change == timed) continue;
     // Delivered, answered, and then cut off by a failover: lost like any acknowledged write.
     if (cut_.contains(owed.change) && !rules_.replicated) continue;
-    const auto floor = floors_.find(owed.entity);
-    if (owed.change % numbers_per_change == told && floor != floors_.end() &&
-        epoch_ms + promise->second.at_ms <= floor->second + clocks_differ)
-      continue;
-    // Refused for its age alone: while Redis fails over, and for a while after, nobody claims the
-    // shards of the dead, and plans shrink the time for which operations are remembered.
-    const std::int64_t claimed_by = last_failover_ / ms + stretched(10'000);
-    if (owed.change % numbers_per_change == told && failovers != 0 &&
-        claimed_by - promise->second.at_ms > rules_.retention_ms)
-      continue;
+    if (too_old_.contains(owed.change)) continue;
     if (!applied_.contains(owed.change))
       return name_of_change(change) + " of " + text_of(place.entity) + " is committed, but " +
              name_of_change(owed.change) + " for " + text_of(owed.entity) + " is not";

@@ -18,7 +18,8 @@
 //   I5   record_written: a record leaves only its owner, or one that is no member.
 //   I6   adopt, answered: no change twice, answers agree with the store.
 //   I7   adopt, answered, rolled_back: no answer without its change; a state continues the one before.
-//   I8   missing, at the end of converging runs: what a commit promised has happened, outboxes empty.
+//   I8   trimmed: what leaves an outbox has happened, or its target may have forgotten that it has;
+//        missing, at the end of converging runs: what a commit promised has happened, outboxes empty.
 //        Excused is a tell older than what its target remembers (plans shrink that memory): it is given
 //        up, with a line in the log.
 //   I9   Inbox::heard (node.cpp) counts hops.
@@ -115,8 +116,9 @@ class Oracle {
   /// A commit was written by somebody whose token was `used`, while `stood` stood.
   void committed(const Commit& commit, const std::optional<OwnerToken>& stood,
                  const Writer& writer);
+  /// The outbox lost its first entries; `tells` are the changes that these would have made.
   void trimmed(ShardId shard, const OwnerToken& used, const std::optional<OwnerToken>& stood,
-               const Writer& writer);
+               const std::vector<std::int64_t>& tells, const Writer& writer);
   void fenced(const Commit& commit);
   /// Redis lost the end of its history.
   void rolled_back(const StoreEyes& store);
@@ -176,6 +178,7 @@ class Oracle {
     return (split_ || world_.now() - split_ended_ <= rules_.session) && !rules_.replicated;
   }
   void check_token(ShardId shard, const OwnerToken& token, const Writer& writer);
+  void given_up(std::int64_t change, ShardId shard);
   void fail(const std::string& what) { world_.fail(what); }
   Stored& stored(const EntityId& entity) { return stored_[entity]; }
 
@@ -193,7 +196,8 @@ class Oracle {
     Promise promise;
     std::int64_t at_ms = 0;  ///< by the world's clock
   };
-  std::unordered_map<std::int64_t, Owed> promises_;
+  std::unordered_map<std::int64_t, Owed> promises_;  ///< by the change that promised
+  std::unordered_set<std::int64_t> too_old_;         ///< tells, and right to be given up
   std::unordered_map<EntityId, std::int64_t>
       floors_;  ///< cluster time: of older ids nothing is known
   std::vector<std::int64_t> outside_tells_;
@@ -209,7 +213,6 @@ class Oracle {
   std::set<Incarnation> ended_;
   const StoreEyes* store_ = nullptr;
   std::map<Incarnation, Moment> not_a_member_;  ///< since when a handler ran there all the same
-  Moment last_failover_ = -1'000'000 * second;
 };
 
 /// The node whose code runs now, for the oracle. Set by the machines of nodes.

@@ -1,6 +1,9 @@
 #include "redis.hpp"
 
 #include <catga/persistence/redis/backoff.hpp>
+#include <catga/runtime/outbox_entry.hpp>
+
+#include "kinds.hpp"
 
 #include <algorithm>
 #include <array>
@@ -98,11 +101,13 @@ void Redis::keep_for_replica(const RequestHandle& request) {
 }
 
 void Redis::replicate() {
-  while (!log_.empty() && log_.front().replicated <= world.now()) {
-    run_at_ = log_.front().time_ms;
-    log_.front().request->run(replica_, false);
-    log_.pop_front();
-  }
+  while (!log_.empty() && log_.front().replicated <= world.now()) replicate_one();
+}
+
+void Redis::replicate_one() {
+  run_at_ = log_.front().time_ms;
+  log_.front().request->run(replica_, false);
+  log_.pop_front();
 }
 
 void Redis::stop() {
@@ -133,9 +138,19 @@ void Redis::failover() {
   break_all(nullptr);
 }
 
+/// Whether anybody ever joined there.
+bool has_cluster(MemoryStores& data) {
+  bool there = false;
+  data.members().read_view(
+      [&there](const Result<MembershipView>& view) { there = view && view->version.value != 0; });
+  return there;
+}
+
 /// The replica becomes the primary, with what it has.
 void Redis::promote() {
   replicate();
+  // A failover from before the cluster leaves nothing to go on with; the nodes say so, and end.
+  while (!log_.empty() && !has_cluster(replica_)) replicate_one();
   world.say("redis", "fails over: " + std::to_string(log_.size()) + " writes are lost");
   log_.clear();
   last_replicated_ = 0;
@@ -684,12 +699,37 @@ struct SimStores::State final : StateStore {
           OwnerToken used = token;
           if (redis.planted == Break::unfenced_trim && stood) used = *stood;
           if (redis.planted == Break::bare_epochs) used = same_epoch(data, shard, token);
+          const std::vector<OutboxEntry> entries = outbox(data, shard, used);
+          std::string last = through;
+          if (redis.planted == Break::trimmed_beyond && !entries.empty()) last = entries.back().id;
           const Result<bool> trimmed =
-              take<bool>([&](auto done) { data.state().trim_outbox(shard, used, through, done); });
+              take<bool>([&](auto done) { data.state().trim_outbox(shard, used, last, done); });
           if (observed && trimmed && *trimmed)
-            redis.oracle.trimmed(shard, token, stood, {machine, all.lives, redis.runs_behind()});
+            redis.oracle.trimmed(shard, token, stood, tells_through(entries, last),
+                                 {machine, all.lives, redis.runs_behind()});
           return trimmed;
         }));
+  }
+
+  static std::vector<OutboxEntry> outbox(MemoryStores& data, ShardId shard,
+                                         const OwnerToken& token) {
+    const auto page = take<OutboxPage>(
+        [&](auto done) { data.state().read_outbox(shard, token, "", 100'000, done); });
+    return page.ok() ? page->entries : std::vector<OutboxEntry>{};
+  }
+
+  /// The changes that the first entries of an outbox would make.
+  static std::vector<std::int64_t> tells_through(const std::vector<OutboxEntry>& entries,
+                                                 const std::string& last) {
+    std::vector<std::int64_t> changes;
+    for (const OutboxEntry& entry : entries) {
+      const auto tell = parse_tell(entry.bytes);
+      if (!tell) continue;
+      if (const auto credit = decode<Credit>(tell->payload); credit.ok())
+        changes.push_back(credit->change);
+      if (entry.id == last) break;
+    }
+    return changes;
   }
 
   void read_timers(ShardId shard, const OwnerToken& token, std::int64_t until_ms, std::size_t limit,

@@ -114,6 +114,7 @@ class Redis final : public StoreEyes {
   void promote();
   void keep_for_replica(const RequestHandle& request);
   void replicate();
+  void replicate_one();
 
   std::int64_t run_at_ = 0;  // what the twins see as TIME
   MemoryStores primary_, replica_, old_;
