@@ -236,6 +236,15 @@ class Run {
     }
   }
 
+  /// Nobody is left of whom it is expected to run: one of those that ended is started again.
+  void keep_one() {
+    if (std::any_of(nodes_.begin(), nodes_.end(), [](const auto& node) { return node->wanted(); }))
+      return;
+    const auto ended =
+        std::find_if(nodes_.begin(), nodes_.end(), [](const auto& node) { return !node->alive(); });
+    if (ended != nodes_.end()) (*ended)->start();
+  }
+
   void converge(Load& load, Faults& faults) {
     load.stop();
     faults.stop();
@@ -243,14 +252,12 @@ class Run {
     for (const auto& node : nodes_) {
       if (node->wanted() && !node->alive()) node->start();
     }
-    const bool any =
-        std::any_of(nodes_.begin(), nodes_.end(), [](const auto& node) { return node->wanted(); });
-    if (!any) nodes_.front()->start();
     Moment healed = world_.now();
     const Moment patience =
         converge_within + plan_.config.ask.timeout.count() * ms;  // a caller may wait so long
     std::string wrong;
     while (!world_.failed() && world_.now() < healed + patience) {
+      keep_one();
       pass(world_.now() + 100 * ms);
       for (const auto& node : nodes_) {  // a name with strikes is kept from taking part
         if (node->alive() && node->membership()->warm_until > node->boot_ms())

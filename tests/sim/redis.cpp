@@ -723,13 +723,17 @@ struct SimStores::State final : StateStore {
                                                  const std::string& last) {
     std::vector<std::int64_t> changes;
     for (const OutboxEntry& entry : entries) {
+      if (number_of(entry.id) > number_of(last)) break;
       const auto tell = parse_tell(entry.bytes);
       if (!tell) continue;
       if (const auto credit = decode<Credit>(tell->payload); credit.ok())
         changes.push_back(credit->change);
-      if (entry.id == last) break;
     }
     return changes;
+  }
+  /// Of a stream id, `<ms>-<seq>`: both numbers, to be compared.
+  static std::pair<std::uint64_t, std::uint64_t> number_of(const std::string& id) {
+    return {std::stoull(id), std::stoull(id.substr(id.find('-') + 1))};
   }
 
   void read_timers(ShardId shard, const OwnerToken& token, std::int64_t until_ms, std::size_t limit,
