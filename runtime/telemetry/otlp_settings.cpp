@@ -182,6 +182,23 @@ OtlpSettings OtlpSettings::from(const Lookup& variable) {
   return settings;
 }
 
+std::vector<std::string> OtlpSettings::names() {
+  std::vector<std::string> names{"OTEL_RESOURCE_ATTRIBUTES", "OTEL_SDK_DISABLED",
+                                 "OTEL_SERVICE_NAME", "OTEL_TRACES_SAMPLER",
+                                 "OTEL_TRACES_SAMPLER_ARG"};
+  for (const std::string signal : {"", "TRACES_", "LOGS_"})
+    for (const std::string what : {"ENDPOINT", "PROTOCOL", "HEADERS", "TIMEOUT", "COMPRESSION",
+                                   "CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE"})
+      names.push_back("OTEL_EXPORTER_OTLP_" + signal + what);
+  for (const std::string signal : {"TRACES", "LOGS"})
+    names.push_back("OTEL_" + signal + "_EXPORTER");
+  for (const std::string batch : {"OTEL_BSP_", "OTEL_BLRP_"})
+    for (const std::string what : {"SCHEDULE_DELAY", "MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE"})
+      names.push_back(batch + what);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 std::string OtlpSettings::environment(const std::string& name) {
   const char* const value = std::getenv(name.c_str());  // NOLINT: at start
   return value == nullptr ? "" : value;

@@ -37,6 +37,8 @@ struct OtlpSettings {
   /// `variable` gives the value of an environment variable, empty if it is unset. Off unless an endpoint is set or an
   /// exporter names otlp: without that every program would talk to localhost.
   static OtlpSettings from(const Lookup& variable);
+  /// Every variable that from() may ask for and honour, sorted.
+  static std::vector<std::string> names();
   /// The value of an environment variable, empty if it is unset.
   static std::string environment(const std::string& name);
   /// The process's environment.

@@ -1,5 +1,6 @@
 // catga config: which settings there are, what a file says, what a node runs with.
 #include "catga/runtime/settings.hpp"
+#include "catga/runtime/telemetry/otlp_settings.hpp"
 #include "catga/runtime/tool/context.hpp"
 
 #include <CLI/CLI.hpp>
@@ -27,13 +28,17 @@ json settings_json(const Config& config) {
 void vars(Context& context) {
   // Needs no server, so no object around it names one.
   const json all = settings_json(Config());
+  const std::vector<std::string> others = OtlpSettings::names();
   if (context.options.as_json)
-    return fmt::print("{}\n", json{{"api", "v1"}, {"data", {{"settings", all}}}}.dump());
+    return fmt::print(
+        "{}\n",
+        json{{"api", "v1"}, {"data", {{"settings", all}, {"opentelemetry", others}}}}.dump());
   Table table({"KEY", "VARIABLE", "FLAG", "DEFAULT", "MEANING"});
   for (const json& one : all)
     table.row({word(one, "key"), word(one, "variable"), word(one, "flag"), word(one, "default"),
                word(one, "help")});
-  fmt::print("{}", table.text(context.colours(), terminal_width()));
+  fmt::print("{}\nVariables of OpenTelemetry that nodes know: {}\n",
+             table.text(context.colours(), terminal_width()), fmt::join(others, ", "));
 }
 
 void check(Context& context, const std::string& file) {

@@ -83,7 +83,12 @@ void add_node(CLI::App& app, Context& context) {
     context.print(context.get("nodes/" + wanted->node),
                   [](const json& answer) { fmt::print("{}\n", answer["node"].dump(2)); });
   });
-  command("health", "exit 0 if it is up and reaches Redis; else 1")->callback([&context, wanted] {
+  CLI::App* const healths =
+      group->add_subcommand("health", "exit 0 if it is up and reaches Redis; else 1");
+  // So a container's health check is one line: node and tool read the same variables.
+  healths->add_option("NODE", wanted->node, "its node.id; else the one that CATGA_NODE_ID names");
+  healths->callback([&context, wanted] {
+    if (wanted->node.empty()) wanted->node = context.config().node.id;
     health(context, *wanted);
   });
   CLI::App* const drains =

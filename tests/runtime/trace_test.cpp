@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -28,6 +29,20 @@ OtlpSettings settings_of(const std::map<std::string, std::string>& variables) {
 }
 
 }  // namespace
+
+TEST_CASE("every variable of OpenTelemetry that is read is in the list of those that are known") {
+  std::set<std::string> asked;
+  for (const std::string exporter : {"", "otlp", "none"}) {
+    (void)OtlpSettings::from([&](const std::string& name) -> std::string {
+      asked.insert(name);
+      if (name.ends_with("_EXPORTER")) return exporter;
+      return name == "OTEL_TRACES_SAMPLER" ? "traceidratio" : "";
+    });
+  }
+  asked.erase("OTEL_CONFIG_FILE");  // only to say that it is not read
+  const auto known = OtlpSettings::names();
+  CHECK(std::vector(asked.begin(), asked.end()) == known);
+}
 
 TEST_CASE("a traceparent is read and written as W3C says") {
   const std::string text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";

@@ -133,6 +133,7 @@ class Settings(unittest.TestCase):
         self.assertEqual(by_key["node.weight"]["default"], "1")
         self.assertEqual(by_key["nats.password"]["flag"], None)
         self.assertTrue(by_key["nats.password"]["secret"])
+        self.assertIn("OTEL_EXPORTER_OTLP_HEADERS", json.loads(ran.out)["data"]["opentelemetry"])
 
 
 class Completion(unittest.TestCase):
