@@ -156,9 +156,13 @@ std::string check_node_id(const std::string& id) {
   if (!id.empty() && id.size() <= 63 && only(id, "._-", true)) return {};
   return "must be 1 to 63 of A-Z, a-z, 0-9, '.', '_' and '-'";
 }
+std::string check_place(const std::string& name) {
+  if (name.size() <= 63 && only(name, "._-", true)) return {};
+  return "must be at most 63 of A-Z, a-z, 0-9, '.', '_' and '-'";
+}
 std::string check_nats_url(const std::string& url) {
   if (url.starts_with("nats://") || url.starts_with("tls://")) return {};
-  return "must begin with nats://";
+  return "must begin with nats:// or tls://";
 }
 std::string check_redis_url(const std::string& url) {
   if (url.starts_with("redis://")) return {};
@@ -361,6 +365,10 @@ void add_cluster_settings(std::vector<Setting>& table) {
   add(boolean("cluster.create", CATGA_AT(cluster.create), "may start an empty cluster"));
   add(text("node.id", CATGA_AT(node.id), check_node_id, "name of this node, stable over restarts"));
   add(count("node.weight", CATGA_AT(node.weight), 1, 16, "share of the shards"));
+  add(text("node.region", CATGA_AT(node.region), check_place,
+           "where it runs, shown with it; places nothing"));
+  add(text("node.zone", CATGA_AT(node.zone), check_place,
+           "part of the region where it runs, shown with it; places nothing"));
   add(boolean("node.shadow", CATGA_AT(node.shadow),
               "stand behind a running node of this name and take over when it leaves"));
   add(count("runtime.workers", CATGA_AT(runtime.workers), 0, 1024,
@@ -481,6 +489,9 @@ void add_connection_settings(std::vector<Setting>& table) {
   add(text("nats.user", CATGA_AT(nats.user), nullptr, "goes with nats.password"));
   add_secret(table, "nats.password", CATGA_AT(nats.password), "password at NATS");
   add_secret(table, "nats.token", CATGA_AT(nats.token), "token at NATS, instead of a user");
+  add(text("nats.certificate_file", CATGA_AT(nats.certificate_file), nullptr,
+           "PEM; by it servers know this client, with tls:// URLs"));
+  add(text("nats.key_file", CATGA_AT(nats.key_file), nullptr, "PEM; key of that certificate"));
   add(time("nats.connect_timeout", CATGA_AT(nats.connect_timeout), ms(10), ms(600'000),
            "one attempt"));
   add(time("nats.reconnect_wait", CATGA_AT(nats.reconnect_wait), ms(1), ms(600'000),
@@ -858,6 +869,14 @@ std::vector<std::string> mistakes_of(const Config& config, const std::vector<Set
                     value("redis.command_timeout"), value("membership.session_ttl")));
   if (!config.nats.token.empty() && !(config.nats.user.empty() && config.nats.password.empty()))
     all.emplace_back("nats.token and nats.user or nats.password are both set; use one method");
+  if (config.nats.certificate_file.empty() != config.nats.key_file.empty())
+    all.emplace_back("nats.certificate_file and nats.key_file go together: set both or none");
+  if (!config.nats.certificate_file.empty())
+    for (const auto& url : config.nats.urls)
+      if (!url.starts_with("tls://"))
+        all.push_back(
+            fmt::format("nats.certificate_file would not be shown to {}: only tls:// URLs use it",
+                        masked(url)));
   const auto admin = http::split_address(config.admin.listen);
   if (admin.ok() && !http::is_loopback(admin->first) && config.admin.token_file.empty() &&
       !config.admin.allow_insecure)

@@ -30,7 +30,8 @@ struct Config {
   struct NodeSettings {
     std::string id = host_name();  ///< [A-Za-z0-9._-]{1,63}. Stable across restarts
     std::uint32_t weight = 1;      ///< 1–16; 128 ring points each
-    bool shadow = false;  ///< stands behind a running node of this name until that one leaves
+    bool shadow = false;       ///< stands behind a running node of this name until that one leaves
+    std::string region, zone;  ///< [A-Za-z0-9._-]{0,63}: where it runs, for people; places nothing
   } node;
   struct Runtime {
     std::uint32_t workers = 0;  ///< CAF threads; 0: cores, within the CPU quota
@@ -86,6 +87,8 @@ struct Config {
   struct Nats {
     std::vector<std::string> urls{"nats://127.0.0.1:4222"};
     std::string user, password, token;
+    std::string certificate_file,
+        key_file;  ///< PEM: by which servers know this client; tls:// only
     ms connect_timeout{2000};
     ms reconnect_wait{100};
     ms lost_grace{

@@ -2,7 +2,7 @@
 """Checks the chart without a cluster: lint, every ci file for two Kubernetes versions, schemas,
 refusals, goldens, and that the node program knows every variable, argument and file that is rendered.
 
-    k8s/tests/check.py NODE_PROGRAM            checks
+    k8s/tests/check.py NODE_PROGRAM TOOL       checks
     k8s/tests/check.py --write NODE_PROGRAM    writes what is derived: goldens, manifests, the table of
                                                values in k8s/README.md, the keys of `config` in the schema
 """
@@ -12,6 +12,7 @@ import http.server
 import json
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -33,10 +34,10 @@ VERSIONS = ["1.27.16", "1.32.4"]
 RELEASE = "trial"
 ENTRY_POINT, IMAGE_ENV = pods.entry_point(K8S / "image" / "Dockerfile")
 
-# Rendered already, and not yet known to a node without traces. As soon as the node knows one it is
-# checked like all others. This list has to become empty.
-AWAITED = {"OTEL_RESOURCE_ATTRIBUTES", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS",
-           "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"}
+# Read by others than Catga: by other variables, which are put together of them, and by OpenSSL.
+NOT_OF_CATGA = {"POD_NAME", "POD_NAMESPACE", "POD_UID", "NODE_NAME", "SSL_CERT_FILE"}
+# Of the ci files, for the program of their user.
+OF_THE_USER = {"TZ"}
 
 # Values that cannot work, and a part of the sentence that says so. The first of each line is a ci file.
 REFUSED = [
@@ -55,7 +56,14 @@ REFUSED = [
     ("tls", {"nats": {"tls": {"existingSecret": ""}}}, "nats.tls.enabled without"),
     ("tls", {"nats": {"urls": ["nats://n:4222"]}}, "must begin with tls://"),
     ("tls", {"nats": {"tls": {"enabled": False}}}, "the certificate would not be used"),
-    ("default", {"redis": {"url": "rediss://r:6379"}}, "asks for TLS (rediss://)"),
+    ("tls", {"nats": {"urls": ["nats://n:4222"], "tls": {"enabled": False, "existingSecret": "",
+                                                         "clientSecret": "c"}}}, "shown to nobody"),
+    ("dev", {"nats": {"tls": {"enabled": True, "existingSecret": "s"}}}, "has neither TLS nor"),
+    ("dev", {"redis": {"existingSecret": "s"}}, "has no password and would refuse one"),
+    ("default", {"redis": {"url": "rediss://r:6379"}}, "TLS to Redis"),
+    ("default", {"redis": {"tls": {"enabled": True}}}, "TLS to Redis"),
+    ("hpa", {"resources": {"requests": {"cpu": None}}}, "nothing to be a percentage of"),
+    ("default", {"tracing": {"headersSecret": "s"}}, "nothing would be sent"),
     ("default", {"redis": {"url": "redis://u:secret@r:6379"}}, "holds a password"),
     ("default", {"nats": {"keys": {"token": "t"}}}, "nats.keys without nats.existingSecret"),
     ("ha", {"nats": {"keys": {"token": "t"}}}, "NATS takes one of the two"),
@@ -63,6 +71,8 @@ REFUSED = [
     ("default", {"admin": {"readOnly": False}}, "must show a token"),
     ("deployment", {"ingress": {"hosts": []}}, "name at least one host"),
     ("deployment", {"ingress": {"target": "admin"}}, "not shown to the world without a token"),
+    ("deployment", {"ingress": {"target": "admin"}, "admin": {"existingTokenSecret": "s"}},
+     "lets no Ingress controller in"),
     ("deployment", {"application": {"port": 0}}, "ingress.enabled without application.port"),
     ("default", {"admin": {"port": 8081}}, "must differ"),
     ("default", {"drain": {"preStopSleepSeconds": 5}}, "needs Kubernetes 1.30, this is v1.27.16"),
@@ -78,12 +88,13 @@ REFUSED = [
     ("default", {"config": {"nats": {"password": "x"}}}, "password is not allowed"),
     ("default", {"nats": {"urls": ["n:4222"]}}, "nats.urls.0"),
     ("default", {"image": {"digest": "latest"}}, "image.digest"),
+    ("default", {"topology": {"zone": "a b"}}, "topology.zone"),
 ]
 
 
 class Checks:
     def __init__(self):
-        self.failures, self.done, self.awaited = [], 0, set()
+        self.failures, self.done = [], 0
 
     def expect(self, good, what):
         self.done += 1
@@ -224,6 +235,24 @@ def old_release():
     server.shutdown()
 
 
+# Addresses, and the ports that a restricted pod has to reach for them.
+EGRESS = [({"nats": {"urls": ["nats://a", "tls://b:4443"]}, "redis": {"url": "redis://r:6380/3"}},
+           {53, 4222, 4443, 6380}),
+          ({"nats": {"urls": ["nats://[::1]:4222"]}, "redis": {"sentinels": ["s:26380"]},
+            "tracing": {"endpoint": "https://collector/v1"}}, {53, 4222, 6379, 26380, 443})]
+
+
+def check_egress(checks):
+    for values, wanted in EGRESS:
+        values = {**values, "networkPolicy": {"egress": {"restrict": True}}}
+        render = run(tools.place("helm"), "template", RELEASE, CHART, "--values", "-", "--kube-version",
+                     VERSIONS[-1], text=yaml.safe_dump(values))
+        policies = pods.by_kind(objects_of(render.stdout), "NetworkPolicy")
+        ports = {port["port"] for policy in policies for rule in policy["spec"]["egress"]
+                 for port in rule["ports"]}
+        checks.expect(ports == wanted, f"{values}: the way is open to {ports}, not {wanted} {render.stderr}")
+
+
 def check_upgrades(checks):
     with old_release() as config:
         def upgrade(*more):
@@ -243,7 +272,8 @@ def check_upgrades(checks):
 
 
 # What NOTES.txt says: always, and for whom it warns.
-NOTES = [("default", ["1024 shards", "port-forward", "redis.waitReplicas is 0", "Traces are off"]),
+NOTES = [("default", ["1024 shards", "port-forward", "redis.waitReplicas is 0", "Traces are off",
+                      "metricsNamespaceSelector"]),
          ("dev", ["devDependencies are for trials"]),
          ("ha", ["5 nodes"]), ("hpa", ["2 nodes"]), ("deployment", ["deployment/life-catga"])]
 
@@ -337,7 +367,8 @@ def secrets_of(objects):
     class Keys(dict):
         def __missing__(self, name):
             self[name] = Any({key: "text" for key in (
-                "user", "password", "token", "redis-password", "admin-token", "ca.crt")})
+                "user", "password", "token", "redis-password", "admin-token", "ca.crt", "tls.crt",
+                "tls.key", "headers")})
             return self[name]
 
         def __contains__(self, name):
@@ -352,8 +383,7 @@ def check_config_of(checks, name, command, environment):
     said = asked.stdout + asked.stderr
     checks.expect(asked.returncode == 0, f"{name}: --check-config says\n{said[-2000:]}")
     unknown = set(re.findall(r"unknown variable (\w+)", said))
-    checks.awaited |= unknown & AWAITED
-    checks.expect(unknown <= AWAITED, f"{name}: the node does not know {unknown - AWAITED}")
+    checks.expect(not unknown, f"{name}: the node does not know {unknown}")
     for variable in environment:
         # The node prints where each value comes from; those of files by the variable too.
         if (variable.startswith("CATGA_") and not variable.endswith("_FILE") and
@@ -361,17 +391,37 @@ def check_config_of(checks, name, command, environment):
             checks.expect(f"env {variable}" in said, f"{name}: {variable} sets nothing")
 
 
-def check_with_the_node(checks, node):
+class Known:
+    """What `catga config vars --json` lists."""
+
+    def __init__(self, tool):
+        listed = json.loads(run(tool, "config", "vars", "--json").stdout)["data"]
+        settings = listed["settings"]
+        self.flags = {one["flag"] for one in settings if one["flag"]}
+        self.variables = {one["variable"] for one in settings} | set(listed["opentelemetry"]) | {
+            f"{one['variable']}_FILE" for one in settings if one["secret"]} | {"CATGA_CONFIG"}
+
+    def check(self, checks, name, environment, arguments=()):
+        strange = set(environment) - self.variables - NOT_OF_CATGA - OF_THE_USER
+        checks.expect(not strange, f"{name}: `catga config vars` does not know {strange}")
+        strange = {word.split("=")[0] for word in arguments if word.startswith("--")} - self.flags
+        checks.expect(not strange, f"{name}: `catga config vars` does not know {strange}")
+
+
+def check_with_the_node(checks, node, known):
     for file in ci_files():
         objects = objects_of(template("--values", file).stdout)
         [workload] = [thing for thing in workloads(objects) if
                       thing["metadata"]["labels"]["app.kubernetes.io/component"] == "node"]
         with tempfile.TemporaryDirectory() as folder:
-            pod = pods.Pod(objects, secrets_of(objects), workload["spec"]["template"],
-                           f"{RELEASE}-catga-0", "node", folder)
+            given = secrets_of(objects)
+            pod = pods.Pod(objects, given, workload["spec"]["template"], f"{RELEASE}-catga-0", "node",
+                           folder)
             arguments = pod.command([str(node)])[1:]  # a program of one's own takes the same ones
             check_config_of(checks, file.name, [node, *arguments], pod.environment(IMAGE_ENV))
-            check_names_in_the_library(checks, file.name, node, pod.environment(IMAGE_ENV))
+            known.check(checks, file.name, pod.environment(IMAGE_ENV), arguments)
+            check = pods.Pod(objects, given, pods.the(objects, "Pod"), "check", "check", folder)
+            known.check(checks, f"helm test of {file.name}", check.environment(IMAGE_ENV))
 
 
 @functools.lru_cache
@@ -381,34 +431,17 @@ def library_of(node):
     return pathlib.Path(library)
 
 
-@functools.lru_cache
-def text_of(node):
-    """Everything in the program and its library: a name that is not there is not read."""
-    return node.read_bytes() + library_of(node).read_bytes()
-
-
-def check_names_in_the_library(checks, name, node, environment):
-    for variable in environment:
-        if variable.startswith("OTEL_"):
-            # Those of one signal or of all are put together there from two parts.
-            parts = variable.partition("OTEL_EXPORTER_OTLP_")[1:]
-            known = variable.encode() in text_of(node) or parts[0] and all(
-                part.encode() in text_of(node) for part in parts)
-            checks.awaited |= {variable} - ({variable} if known else set())
-            checks.expect(known or variable in AWAITED, f"{name}: the node does not read {variable}")
-
-
-def check_compose(checks, node):
+def check_compose(checks, node, known):
     compose = yaml.safe_load((K8S / "compose" / "compose.yaml").read_text())
     services = compose["services"]
-    known = {"image", "build", "command", "entrypoint", "environment", "ports", "volumes", "profiles",
+    fields = {"image", "build", "command", "entrypoint", "environment", "ports", "volumes", "profiles",
              "depends_on", "healthcheck", "stop_grace_period", "user", "read_only", "tmpfs",
              "restart", "networks"}
     nodes = [name for name in services if name.startswith("node-")]
     checks.expect(len(nodes) == 3, f"compose.yaml has the nodes {nodes}, not three")
     ids = set()
     for name, service in services.items():
-        checks.expect(service.keys() <= known, f"compose.yaml, {name}: {service.keys() - known}")
+        checks.expect(service.keys() <= fields, f"compose.yaml, {name}: {service.keys() - fields}")
         for other, how in service.get("depends_on", {}).items():
             checks.expect(other in services, f"compose.yaml, {name}: depends on no service {other}")
             if how["condition"] == "service_healthy" and not other.startswith("node-"):
@@ -423,9 +456,18 @@ def check_compose(checks, node):
                        {**IMAGE_ENV, **services[name]["environment"]}.items()}
         ids.add(environment["CATGA_NODE_ID"])
         check_config_of(checks, f"compose.yaml, {name}", [node], environment)
-        check_names_in_the_library(checks, f"compose.yaml, {name}", node, environment)
+        known.check(checks, f"compose.yaml, {name}", environment)
+        checks.expect(services[name]["healthcheck"]["test"] == ["CMD", *health_check()],
+                      f"{name}: another health check than the image's")
         checks.expect(services[name]["stop_grace_period"] == "90s", f"{name}: the drain would be cut")
     checks.expect(len(ids) == 3, f"compose.yaml: the nodes are called {ids}")
+
+
+def health_check():
+    """The words of HEALTHCHECK in the image."""
+    text = (K8S / "image" / "Dockerfile").read_text()
+    [words] = re.findall(r"^HEALTHCHECK .*CMD \[(.*)\]$", text, re.M)
+    return re.findall(r'"([^"]*)"', words)
 
 
 def check_image(checks, node):
@@ -490,7 +532,8 @@ def readme_with_table():
 
 
 # What the chart sets itself, or what must not lie in a ConfigMap.
-NOT_IN_CONFIG = re.compile(r"cluster\.(name|shards|min_members)|node\.id|drain\.timeout|nats\.urls|"
+NOT_IN_CONFIG = re.compile(r"cluster\.(name|shards|min_members)|node\.(id|region|zone)|drain\.timeout|"
+                           r"nats\.(urls|certificate_file|key_file)|"
                            r"(health|admin)\.listen|admin\.(read_only|token_file|allowed_hosts)|"
                            r"redis\.(url|sentinels|sentinel_master|wait_replicas)|log\.(level|format)|"
                            r".*(password|token|user)(_file)?|telemetry\.service_name")
@@ -530,6 +573,40 @@ def check_derived(checks, node):
         checks.expect(comment or "." in key, f"values.yaml: {key} has no comment")
 
 
+# ---- What the README tells people to do -----------------------------------------------------------
+
+def commands_of(text):
+    """Each command of the code blocks, in one line, without comments and what is only shown."""
+    for block in re.findall(r"^```[^\n]*\n(.*?)^```", text, re.M | re.S):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith(("helm ", "kubectl ")):
+                yield line.split(" #")[0].strip()
+
+
+def check_readme(checks):
+    """helm is asked to render what is to be installed; what kubectl names has to be in it."""
+    installed = []
+    for command in commands_of((K8S.parent / "README.md").read_text() + (K8S / "README.md").read_text()):
+        words = shlex.split(command.split(" && ")[0].split(" | ")[0])
+        if words[:2] in (["helm", "install"], ["helm", "upgrade"]):
+            rest = [word for word in words[4:] if word != "--reuse-values"]
+            before = ["--values", ci("default")] if words[1] == "upgrade" else []
+            render = run(tools.place("helm"), "template", words[2], K8S.parent / words[3], "--kube-version",
+                         VERSIONS[-1], *before, *rest)
+            checks.expect(render.returncode == 0, f"README: {command}\n{render.stderr}")
+            if render.returncode == 0:
+                installed += objects_of(render.stdout)
+            continue
+        for kind, name in re.findall(r"\b(statefulset|deployment)/(\S+)", command):
+            there = {thing["metadata"]["name"] for thing in installed if thing["kind"].lower() == kind}
+            checks.expect(name in there, f"README: no {kind} {name} after its own commands: {command}")
+        for selector in re.findall(r" -l (\S+)", command):
+            wanted = dict(pair.split("=") for pair in selector.split(","))
+            checks.expect(any(selects(wanted, thing["spec"]["template"]["metadata"]["labels"])
+                              for thing in workloads(installed)), f"README: no pod has {wanted}")
+    checks.expect(len(installed) > 20, "README: nothing is installed")
+
+
 def write(node):
     for _ in range(2):  # the goldens need the schema
         for path, wanted in derived(node).items():
@@ -539,22 +616,22 @@ def write(node):
 
 def main(arguments):
     tools.need("the chart", "helm", "kubeconform")
-    node = pathlib.Path(arguments[-1]).resolve()
     if arguments[0] == "--write":
-        return write(node)
+        return write(pathlib.Path(arguments[1]).resolve())
+    node, tool = (pathlib.Path(argument).resolve() for argument in arguments)
+    known = Known(tool)
     checks = Checks()
     check_renders(checks)
     check_schemas_bite(checks)
     check_refusals(checks)
+    check_egress(checks)
     check_upgrades(checks)
     check_notes(checks)
-    check_with_the_node(checks, node)
-    check_compose(checks, node)
+    check_with_the_node(checks, node, known)
+    check_compose(checks, node, known)
     check_image(checks, node)
+    check_readme(checks)
     check_derived(checks, node)
-    if checks.awaited:
-        print(f"NOT CHECKED, as the node does not know them yet: {', '.join(sorted(checks.awaited))}",
-              file=sys.stderr)
     print(f"{checks.done} checks, {len(checks.failures)} failed")
     return 1 if checks.failures else 0
 

@@ -17,12 +17,14 @@ MESSAGE = re.compile(rb"(?:(?P<ping>PING)|H?MSG (?P<subject>\S+) \S+ (?:(?P<head
 
 
 class Caller:
-    def __init__(self, port, cluster, user, password, authority):
+    def __init__(self, port, cluster, user, password, certificates):
+        """`certificates`: a folder with ca.crt, client.crt and client.key."""
         self.cluster, self.waiting, self.lock, self.number = cluster, {}, threading.Lock(), 0
         self.socket = socket.create_connection(("127.0.0.1", port), 5)
         while not self.socket.recv(1) == b"\n":  # INFO comes in plain text, then TLS begins
             pass
-        trust = ssl.create_default_context(cafile=authority)
+        trust = ssl.create_default_context(cafile=certificates / "ca.crt")
+        trust.load_cert_chain(certificates / "client.crt", certificates / "client.key")
         self.socket = trust.wrap_socket(self.socket, server_hostname="localhost")
         self.inbox = f"_INBOX.rendered{port}"
         options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True,

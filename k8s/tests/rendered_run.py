@@ -10,6 +10,7 @@ the same name. It plays the StatefulSet's rolling update too: one pod after the 
 deposit money and nobody repeats a call. Expected: no call fails, no cent is lost or doubled, every
 pod ends with 0 inside its grace, and at no time is every pod unready.
 """
+import json
 import os
 import pathlib
 import signal
@@ -37,17 +38,20 @@ except ImportError:
 
 CHART = HERE.parent / "chart" / "catga"
 USER, PASSWORD, REDIS_PASSWORD, TOKEN = "catga", "nats-secret", "redis-secret", "a-token-of-this-test"
+REGION, ZONE = "eu-west-1", "eu-west-1a"
 
 
 def secrets(nats):
     return {"servers-nats": {"user": USER, "password": PASSWORD},
             "nats-authority": {"ca.crt": (nats.folder / "ca.crt").read_text()},
+            "nats-client": {f"tls.{part}": (nats.folder / f"client.{part}").read_text()
+                            for part in ("crt", "key")},
             "servers-redis": {"redis-password": REDIS_PASSWORD},
             "admin": {"token": TOKEN}}
 
 
 class SecureNats(Nats):
-    """With TLS by an authority of its own, and a password."""
+    """With TLS by an authority of its own, which clients must show a certificate of, and a password."""
 
     def command(self):
         self._certify()
@@ -56,7 +60,8 @@ class SecureNats(Nats):
             file.write(f'jetstream {{ store_dir: "{self.folder}" }}\n'
                        f"authorization {{ user: {USER}, password: {PASSWORD} }}\n"
                        f'tls {{ cert_file: "{self.folder}/server.crt", '
-                       f'key_file: "{self.folder}/server.key" }}\n')
+                       f'key_file: "{self.folder}/server.key", '
+                       f'ca_file: "{self.folder}/ca.crt", verify: true }}\n')
         return command
 
     def _certify(self):
@@ -65,10 +70,12 @@ class SecureNats(Nats):
         new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
         openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.crt", "-days", "2",
                 "-subj", "/CN=authority of this test")
-        openssl("req", *new, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=nats")
-        (self.folder / "names").write_text("subjectAltName=DNS:localhost")
-        openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
-                "-CAcreateserial", "-out", "server.crt", "-days", "2", "-extfile", "names")
+        for name, use in (("server", "subjectAltName=DNS:localhost"),
+                          ("client", "extendedKeyUsage=clientAuth")):
+            openssl("req", *new, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+            (self.folder / "use").write_text(use)
+            openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
+                    "-CAcreateserial", "-out", f"{name}.crt", "-days", "2", "-extfile", "use")
 
 
 class RedisWithPassword(Redis):
@@ -83,11 +90,15 @@ def render(nats, redis):
     values = {
         "nats": {"urls": [f"tls://localhost:{nats.port}"], "existingSecret": "servers-nats",
                  "keys": {"user": "user", "password": "password"},
-                 "tls": {"enabled": True, "existingSecret": "nats-authority"}},
+                 "tls": {"enabled": True, "existingSecret": "nats-authority",
+                         "clientSecret": "nats-client"}},
         "redis": {"url": f"redis://127.0.0.1:{redis.port}/0", "existingSecret": "servers-redis"},
         "admin": {"existingTokenSecret": "admin", "readOnly": False},
         "config": {"entity": {"idle_timeout": "1m"}},
         "cluster": {"minMembers": 3},
+        "topology": {"region": REGION},
+        # As an API server does it that copies the machine's labels to the pod.
+        "podLabels": {"topology.kubernetes.io/zone": ZONE},
         "workload": {"minReadySeconds": 1}}  # 10 s, three times, show nothing more
     done = subprocess.run([tools.place("helm"), "template", "run", CHART, "--namespace", "default",
                            "--kube-version", "1.32.4", "--values", "-"], input=yaml.safe_dump(values), text=True,
@@ -232,6 +243,31 @@ def run_helm_test(objects, given, tool, folder, wrong):
                      f"{done.stdout}{done.stderr}")
 
 
+def check_places(objects, given, tool, folder, wrong):
+    """Whether the members know where they run, asked as an operator would, from a pod."""
+    pod = pods.Pod(objects, given, pods.the(objects, "Pod"), "places", "check", folder / "places")
+    environment = {"PATH": os.environ["PATH"], **pod.environment()}
+    done = subprocess.run([tool, "cluster", "nodes", "--json"], env=environment, capture_output=True,
+                          text=True, timeout=30, check=False)
+    nodes = json.loads(done.stdout)["data"]["nodes"] if done.returncode == 0 else []
+    places = [(node["region"], node["zone"]) for node in nodes]
+    if places != [(REGION, ZONE)] * 3:
+        wrong.append(f"the nodes are in {places}, say the members {done.stderr}")
+
+
+def check_certificate_needed(kubelet, wrong):
+    """The server must refuse who shows no certificate, or the run would prove nothing about it."""
+    environment = {key: value for key, value in kubelet.environment.items()
+                   if not key.startswith(("CATGA_NATS_CERTIFICATE", "CATGA_NATS_KEY"))}
+    environment |= {"CATGA_NODE_ID": "stranger", "CATGA_START_PATIENCE": "1s",
+                    "CATGA_HEALTH_LISTEN": "off", "CATGA_ADMIN_LISTEN": "off"}
+    done = subprocess.run(kubelet.command, env=environment, capture_output=True, text=True,
+                          timeout=60, check=False)
+    if done.returncode == 0 or "nats.certificate_file" not in done.stdout + done.stderr:
+        wrong.append(f"a node without a certificate ended with {done.returncode}:\n"
+                     f"{(done.stdout + done.stderr)[-1000:]}")
+
+
 def with_pods(program, folder, body):
     """Runs `body` while three rendered pods are ready and answer calls. Gives what went wrong."""
     wrong, kubelets = [], []
@@ -243,7 +279,7 @@ def with_pods(program, folder, body):
         wait_ready(kubelets)
         print("three pods are ready")
         caller = Caller(nats.port, kubelets[0].environment["CATGA_CLUSTER_NAME"], USER, PASSWORD,
-                        nats.folder / "ca.crt")
+                        nats.folder)
         load = Load(caller)
         until("calls are answered", lambda: load.count() > 100, 20)
         body(objects, workload, kubelets, load, wrong)
@@ -269,6 +305,8 @@ def scenario(program, tool, folder):
         watch = Watch(kubelets)
         if tool:
             run_helm_test(objects, kubelets[0].pod.secrets, tool, folder, wrong)
+            check_places(objects, kubelets[0].pod.secrets, tool, folder, wrong)
+        check_certificate_needed(kubelets[0], wrong)
         roll(workload, kubelets, wrong)
         before = load.count()
         until("calls are answered after the roll", lambda: load.count() > before + 100, 20)

@@ -1,5 +1,6 @@
 #include "catga/runtime/admin/answers.hpp"
 
+#include "catga/runtime/cluster/place.hpp"
 #include "catga/sharding/hash.hpp"
 #include "catga/sharding/ring.hpp"
 
@@ -104,12 +105,15 @@ json nodes_of(const MembershipView& view, const std::map<std::string, std::uint3
               const Said& said) {
   json nodes = json::array();
   for (const Member& member : view.members) {
+    const Place place = place_in(member.host);
     json node{{"id", member.name},
               {"incarnation", text_of(member.incarnation)},
               {"state", name_of(member.state)},
               {"weight", member.weight},
               {"app_version", member.app_version},
-              {"host", member.host},
+              {"host", place.host},
+              {"region", place.region},
+              {"zone", place.zone},
               {"joined_ms", member.joined_ms},
               {"wanted", 0},
               {"answered", false}};

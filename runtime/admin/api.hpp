@@ -10,8 +10,8 @@
 //                               "shards":{"configured","held","serving","moving","unowned"},"nodes":[NODE...]}
 //   GET /api/v1/nodes *         {"view","nodes":[NODE...]}
 //   GET /api/v1/nodes/{id} *    {"node":NODE}
-//     NODE: {"id","incarnation","state":"WARM|SHADOW|UP|LEAVING","weight","app_version","host","joined_ms","wanted",
-//            "answered":bool} from the view; with answered also {"version","uptime_s","view","session":bool,
+//     NODE: {"id","incarnation","state":"WARM|SHADOW|UP|LEAVING","weight","app_version","host","region","zone","joined_ms",
+//            "wanted","answered":bool} from the view; with answered also {"version","uptime_s","view","session":bool,
 //            "shards":{"held","serving","incoming"},"entities","messages_per_s","queued_bytes","pending_asks",
 //            "memory_bytes"}. `wanted`: shards that placement gives it; `shards.held`: owned, in any state.
 //   GET /api/v1/ring            {"view","shards","nodes":[{"id","weight","shards","share"}],

@@ -10,6 +10,7 @@
 #include "catga/runtime/cluster/fingerprint.hpp"
 #include "catga/runtime/cluster/membership_answers.hpp"
 #include "catga/runtime/cluster/membership_wire.hpp"
+#include "catga/runtime/cluster/place.hpp"
 #include "catga/runtime/messaging/nats.hpp"
 #include "catga/runtime/telemetry/log.hpp"
 #include "catga/sharding/membership.hpp"
@@ -331,7 +332,7 @@ void MembershipDriver::Private::carry_out(const AskJoin& ask) {
   join.member.name = config.node.id;
   join.member.weight = config.node.weight;
   join.member.app_version = "-";
-  join.member.host = host_name();
+  join.member.host = word_of({host_name(), config.node.region, config.node.zone});
   join.member.joined_ms = unix_ms();
   join.fingerprint = fingerprint(config);
   join.cluster_id = ask.cluster_id;

@@ -114,6 +114,17 @@ natsStatus set_credentials(natsOptions* options, const Config::Nats& nats) {
   return natsOptions_SetUserInfo(options, nats.user.c_str(), nats.password.c_str());
 }
 
+Status set_certificate(natsOptions* options, const Config::Nats& nats) {
+  if (nats.certificate_file.empty()) return Done{};
+  const natsStatus status = natsOptions_LoadCertificatesChain(
+      options, nats.certificate_file.c_str(), nats.key_file.c_str());
+  if (status == NATS_OK) return Done{};
+  return Error{Code::malformed, "nats.certificate_file " + nats.certificate_file +
+                                    " and nats.key_file " + nats.key_file + " cannot be used (" +
+                                    natsStatus_GetText(status) +
+                                    "): both must be readable PEM, and belong together"};
+}
+
 natsStatus set_patience(natsOptions* options, const Config::Nats& nats) {
   // A server that has stopped answering is noticed by pings only. By default that takes four
   // minutes; here it takes about lost_grace.
@@ -147,6 +158,20 @@ std::string list_of(const std::vector<std::string>& urls) {
   return out;
 }
 
+/// What the library said last in this thread.
+std::string last_words(natsStatus status) {
+  const char* const words = nats_GetLastError(&status);
+  return words == nullptr ? natsStatus_GetText(status) : words;
+}
+
+/// A server that asks for a certificate and gets none hangs up without a word.
+std::string hint_of_certificate(const Config::Nats& nats) {
+  const bool encrypted = std::ranges::any_of(
+      nats.urls, [](const std::string& url) { return url.starts_with("tls://"); });
+  if (!encrypted || !nats.certificate_file.empty()) return {};
+  return ", and nats.certificate_file if it asks clients for a certificate";
+}
+
 Error connect_error(natsStatus status, const Config::Nats& nats) {
   const std::string where = "NATS at " + list_of(nats.urls);
   switch (status) {
@@ -158,15 +183,19 @@ Error connect_error(natsStatus status, const Config::Nats& nats) {
                        "nats.token"};
     case NATS_SECURE_CONNECTION_REQUIRED:
     case NATS_SECURE_CONNECTION_WANTED:
-    case NATS_SSL_ERROR:
       return Error{Code::rejected,
                    where + " asks for another kind of encryption: " + natsStatus_GetText(status)};
+    case NATS_SSL_ERROR:
+      return Error{Code::rejected, where + " and this program do not trust each other (" +
+                                       last_words(status) +
+                                       "): SSL_CERT_FILE names the authority that is believed"};
     case NATS_INVALID_ARG:
     case NATS_ADDRESS_MISSING:
       return Error{Code::malformed, "an address in nats.urls is not one: " + list_of(nats.urls)};
     default:
       return Error{Code::unavailable, where + " cannot be reached (" + natsStatus_GetText(status) +
-                                          "): check that it runs and nats.urls"};
+                                          "): check that it runs and nats.urls" +
+                                          hint_of_certificate(nats)};
   }
 }
 
@@ -391,6 +420,7 @@ Result<NatsConnection> connect(const Config& config, const std::string& connecti
                .then(natsOptions_UseGlobalMessageDelivery, raw_options, !own_threads)
                .status();
   if (status != NATS_OK) return connect_error(status, config.nats);
+  if (auto set = set_certificate(raw_options, config.nats); !set.ok()) return set.error();
   natsConnection* raw = nullptr;
   status = natsConnection_Connect(&raw, raw_options);
   if (status != NATS_OK)

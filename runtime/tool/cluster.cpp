@@ -16,9 +16,15 @@ std::string shares(const json& node) {
   return word(node["shards"], "serving") + "/" + word(node, "wanted");
 }
 
+/// "eu-west-1/eu-west-1a", or what is known of it.
+std::string place_of(const json& node) {
+  const std::string region = node.value("region", ""), zone = node.value("zone", "");
+  return region.empty() || zone.empty() ? region + zone : region + '/' + zone;
+}
+
 void show_nodes(Context& context, const json& answer) {
-  Table table(
-      {"NODE", "STATE", "SHARDS", "ENTITIES", "MSG/S", "MEMORY", "UPTIME", "VERSION", "HOST"});
+  Table table({"NODE", "STATE", "SHARDS", "ENTITIES", "MSG/S", "MEMORY", "UPTIME", "VERSION",
+               "HOST", "ZONE"});
   for (const json& node : answer["nodes"]) {
     const bool answered = node["answered"].get<bool>();
     const std::string state = word(node, "state") + (answered ? "" : " (silent)");
@@ -26,7 +32,7 @@ void show_nodes(Context& context, const json& answer) {
     table.row({word(node, "id"), state, shares(node), word(node, "entities"),
                word(node, "messages_per_s"), answered ? short_number(memory) + " MiB" : "-",
                answered ? duration_text(node["uptime_s"].get<std::int64_t>()) : "-",
-               word(node, "version"), word(node, "host")},
+               word(node, "version"), word(node, "host"), place_of(node)},
               {{1, !answered       ? Tint::red
                    : state == "UP" ? Tint::green
                                    : Tint::yellow}});

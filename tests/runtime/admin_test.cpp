@@ -44,6 +44,17 @@ TEST_CASE("a node that does not answer stays in the list and makes the cluster u
   CHECK(sums["settled"] == false);
 }
 
+TEST_CASE("where a node runs is told from the view, even while the node is silent") {
+  MembershipView view{ViewVersion{9}, {member("a", 1), member("b", 2)}};
+  view.members[1].host = "machine-7;region=eu-west-1;zone=eu-west-1a";
+  const json nodes = nodes_of(view, {}, {});
+  CHECK(nodes[0]["host"] == "host");
+  CHECK(nodes[0]["zone"] == "");
+  CHECK(nodes[1]["host"] == "machine-7");
+  CHECK(nodes[1]["region"] == "eu-west-1");
+  CHECK(nodes[1]["zone"] == "eu-west-1a");
+}
+
 TEST_CASE("a cluster is settled when every node serves exactly what placement gives it") {
   const MembershipView view{ViewVersion{9}, {member("a", 1), member("b", 2)}};
   const Said said{{"a", to_json(serving(10), view.version)},

@@ -304,6 +304,23 @@ TEST_CASE("secrets have no flag, may stand in a file of their own, and not in bo
   CHECK(has(trouble_of({}), "use one method"));
 }
 
+TEST_CASE("a client certificate goes with its key and with tls:// servers only") {
+  const std::string pem = "--nats-certificate-file=c", key = "--nats-key-file=k";
+  CHECK(has(trouble_of({pem}), "go together"));
+  CHECK(has(trouble_of({key}), "go together"));
+  CHECK(has(trouble_of({pem, key, "--nats-urls=tls://a:1,nats://b:1"}),
+            "would not be shown to nats://b:1"));
+  CHECK(Config::parse({pem, key, "--nats-urls=tls://a:1"}).ok());
+}
+
+TEST_CASE("region and zone are words that fit into the table of members") {
+  CHECK(Config::parse({"--node-region=eu-west-1", "--node-zone=eu-west-1a"}).ok());
+  const Environment unknown{{"CATGA_NODE_REGION", ""}, {"CATGA_NODE_ZONE", ""}};  // as a label that
+  CHECK(Config::parse({}).ok());                                                  // is not there
+  CHECK(has(trouble_of({"--node-zone=a b"}), "node.zone"));
+  CHECK(has(trouble_of({"--node-region=a;b"}), "node.region"));
+}
+
 TEST_CASE("several mistakes are reported at once, one line each") {
   const auto trouble = trouble_of({"--ask-timeout=5", "--node-weight=x", "--drain-timeout=soon"});
   CHECK(std::ranges::count(trouble, '\n') == 2);

@@ -140,6 +140,17 @@ TEST_CASE("a connection that cannot be made says why in a sentence, without the 
   CHECK(absent.error().text.find("cannot be reached") != std::string::npos);
 }
 
+TEST_CASE("a client certificate that cannot be used is named before anything is sent") {
+  Config config;
+  config.nats.urls = {"tls://127.0.0.1:1"};
+  config.nats.certificate_file = "/nonexistent/tls.crt";
+  config.nats.key_file = "/nonexistent/tls.key";
+  const auto refused = connect(config, "test");
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().code == Code::malformed);
+  CHECK(refused.error().text.find("/nonexistent/tls.crt") != std::string::npos);
+}
+
 TEST_CASE(
     "a lost connection is told, nothing is kept for later, and subscriptions come back with it") {
   if (!testing::servers_installed()) return;

@@ -42,7 +42,8 @@ class Cluster(unittest.TestCase):
     def setUpClass(cls):
         cls.holder = tempfile.TemporaryDirectory()
         cls.folder = pathlib.Path(cls.holder.name)
-        cls.up = Up(TOOL, cls.folder, "--nodes", "3", "--", ACCOUNT_NODE, "--cluster-shards", "64")
+        cls.up = Up(TOOL, cls.folder, "--nodes", "3", "--", ACCOUNT_NODE, "--cluster-shards", "64",
+                    "--node-region", "eu-west-1", "--node-zone", "eu-west-1a")
         cls.url = cls.up.wait_for(r"NATS at (nats://\S+),")[1]
         cls.up.wait_for("ready: 3 nodes up, all shards served")
 
@@ -76,7 +77,7 @@ class Cluster(unittest.TestCase):
         self.assertIn("64 of 64 served", self.catga("cluster", "info").out)
         nodes = self.catga("cluster", "nodes").out
         for name in ("node-1", "node-2", "node-3"):
-            self.assertRegex(nodes, rf"(?m)^{name} +UP ")
+            self.assertRegex(nodes, rf"(?m)^{name} +UP .* eu-west-1/eu-west-1a$")
         check = self.catga("cluster", "check", "--expect-nodes", "3", "--settled", "--wait", "10")
         self.assertIn("fine", check.out)
         self.assertIn("3 nodes are up, not 4",

@@ -294,6 +294,8 @@ class Cluster:
             "weight": 1,
             "app_version": "2.4.1",
             "host": "10.0.0.7",
+            "region": "eu-west-1",
+            "zone": "eu-west-1a",
             "wanted": held,
             "joined_ms": int(node["since"] * 1000),
             "answered": node["id"] != self.silent,

@@ -68,6 +68,12 @@ def appears(at: Dashboard) -> None:
         "nothing has moved yet, and the page says so",
         lambda: at.shows("rebalances", "Nothing has moved yet"),
     )
+    at.expect(
+        "a node's card says where it runs",
+        lambda: at.browser.js(
+            "return document.querySelector('[data-node=catga-1]').innerText.includes('eu-west-1a')"
+        ),
+    )
     at.expect("the stream is live", lambda: at.shows("stream", "live"))
     at.expect("all nodes answered", lambda: at.shows("answered", "3 of 3 nodes"))
     at.browser.js("window.sameAsBefore = true")

@@ -122,6 +122,25 @@ annotations:
 {{- join "," $sentinels -}}
 {{- end }}
 
+{{/* The port of an address, or the usual one. Takes (list address usual). */}}
+{{- define "catga.portOf" -}}
+{{- $named := regexFind ":[0-9]+(/|$)" (index . 0) | trimPrefix ":" | trimSuffix "/" -}}
+{{ default (index . 1) $named }}
+{{- end }}
+
+{{/* The ports of NATS, Redis, Sentinels and the collector. Sentinels name the Redis servers, so theirs is the usual one. */}}
+{{- define "catga.serverPorts" -}}
+{{- $ports := list -}}
+{{- range splitList "," (include "catga.natsUrls" .) }}{{ $ports = append $ports (include "catga.portOf" (list . "4222")) }}{{ end -}}
+{{- $sentinels := include "catga.redisSentinels" . -}}
+{{- $ports = append $ports (ternary "6379" (include "catga.portOf" (list .Values.redis.url "6379")) (ne $sentinels "")) -}}
+{{- if $sentinels }}
+{{- range splitList "," $sentinels }}{{ $ports = append $ports (include "catga.portOf" (list . "26379")) }}{{ end -}}
+{{- end -}}
+{{- with .Values.tracing.endpoint }}{{ $ports = append $ports (include "catga.portOf" (list . (ternary "443" "80" (hasPrefix "https://" .)))) }}{{ end -}}
+{{- join "," (uniq $ports) -}}
+{{- end }}
+
 {{/* Where the admin port listens: beyond the pod only with a token. */}}
 {{- define "catga.adminListen" -}}
 {{- if .Values.admin.existingTokenSecret }}0.0.0.0{{ else }}127.0.0.1{{ end }}:{{ .Values.admin.port }}

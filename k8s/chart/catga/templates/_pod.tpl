@@ -11,14 +11,14 @@ nor a list of peers is in it: scaling must not restart pods. */}}
 - {name: NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
 {{- /* Newer API servers copy the machine's labels to the pod; elsewhere they are empty. */}}
 {{- if $v.topology.region }}
-- {name: NODE_REGION, value: {{ $v.topology.region | quote }}}
+- {name: CATGA_NODE_REGION, value: {{ $v.topology.region | quote }}}
 {{- else }}
-- {name: NODE_REGION, valueFrom: {fieldRef: {fieldPath: "metadata.labels['topology.kubernetes.io/region']"}}}
+- {name: CATGA_NODE_REGION, valueFrom: {fieldRef: {fieldPath: "metadata.labels['topology.kubernetes.io/region']"}}}
 {{- end }}
 {{- if $v.topology.zone }}
-- {name: NODE_ZONE, value: {{ $v.topology.zone | quote }}}
+- {name: CATGA_NODE_ZONE, value: {{ $v.topology.zone | quote }}}
 {{- else }}
-- {name: NODE_ZONE, valueFrom: {fieldRef: {fieldPath: "metadata.labels['topology.kubernetes.io/zone']"}}}
+- {name: CATGA_NODE_ZONE, valueFrom: {fieldRef: {fieldPath: "metadata.labels['topology.kubernetes.io/zone']"}}}
 {{- end }}
 {{ include "catga.connectionEnv" . }}
 - {name: CATGA_CLUSTER_SHARDS, value: {{ $v.cluster.shards | quote }}}
@@ -35,7 +35,7 @@ nor a list of peers is in it: scaling must not restart pods. */}}
 - {name: CATGA_LOG_LEVEL, value: {{ $v.log.level | quote }}}
 - {name: CATGA_LOG_FORMAT, value: {{ $v.log.format | quote }}}
 - {name: CATGA_TELEMETRY_SERVICE_NAME, value: {{ include "catga.clusterName" . | quote }}}
-- {name: OTEL_RESOURCE_ATTRIBUTES, value: "k8s.namespace.name=$(POD_NAMESPACE),k8s.pod.name=$(POD_NAME),k8s.pod.uid=$(POD_UID),k8s.node.name=$(NODE_NAME),k8s.container.name=node,cloud.region=$(NODE_REGION),cloud.availability_zone=$(NODE_ZONE)"}
+- {name: OTEL_RESOURCE_ATTRIBUTES, value: "k8s.namespace.name=$(POD_NAMESPACE),k8s.pod.name=$(POD_NAME),k8s.pod.uid=$(POD_UID),k8s.node.name=$(NODE_NAME),k8s.container.name=node,cloud.region=$(CATGA_NODE_REGION),cloud.availability_zone=$(CATGA_NODE_ZONE)"}
 {{- with $v.tracing.endpoint }}
 - {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ . | quote }}}
 - {name: OTEL_TRACES_SAMPLER, value: {{ $v.tracing.sampler | quote }}}
@@ -66,6 +66,10 @@ nor a list of peers is in it: scaling must not restart pods. */}}
 {{- if $v.nats.tls.enabled }}
 {{- /* A variable of OpenSSL: the authorities that are believed. */}}
 - {name: SSL_CERT_FILE, value: /etc/catga/nats-tls/{{ $v.nats.tls.caKey }}}
+{{- end }}
+{{- if $v.nats.tls.clientSecret }}
+- {name: CATGA_NATS_CERTIFICATE_FILE, value: /etc/catga/nats-client/{{ $v.nats.tls.certificateKey }}}
+- {name: CATGA_NATS_KEY_FILE, value: /etc/catga/nats-client/{{ $v.nats.tls.privateKey }}}
 {{- end }}
 {{- with $v.redis.url }}
 - {name: CATGA_REDIS_URL, value: {{ . | quote }}}
@@ -104,6 +108,9 @@ nor a list of peers is in it: scaling must not restart pods. */}}
 {{- if .Values.nats.tls.enabled }}
 - {name: nats-tls, mountPath: /etc/catga/nats-tls, readOnly: true}
 {{- end }}
+{{- if .Values.nats.tls.clientSecret }}
+- {name: nats-client, mountPath: /etc/catga/nats-client, readOnly: true}
+{{- end }}
 {{- if .Values.redis.existingSecret }}
 - {name: redis, mountPath: /etc/catga/redis, readOnly: true}
 {{- end }}
@@ -117,6 +124,9 @@ nor a list of peers is in it: scaling must not restart pods. */}}
 {{- end }}
 {{- if .Values.nats.tls.enabled }}
 - {name: nats-tls, secret: {secretName: {{ .Values.nats.tls.existingSecret }}, defaultMode: 0440}}
+{{- end }}
+{{- if .Values.nats.tls.clientSecret }}
+- {name: nats-client, secret: {secretName: {{ .Values.nats.tls.clientSecret }}, defaultMode: 0440}}
 {{- end }}
 {{- if .Values.redis.existingSecret }}
 - {name: redis, secret: {secretName: {{ .Values.redis.existingSecret }}, defaultMode: 0440}}

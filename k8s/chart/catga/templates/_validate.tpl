@@ -38,6 +38,10 @@ nobody has to fix them one run at a time; each is a sentence that says what to d
 {{- $wrong = append $wrong (printf "cluster.minMembers is %d, but only %s nodes start: each first start would wait in vain for the others." (int $v.cluster.minMembers) (include "catga.replicas" .)) -}}
 {{- end -}}
 
+{{- if and $v.autoscaling.enabled $v.autoscaling.targetCPUUtilizationPercentage (not (dig "requests" "cpu" "" $v.resources)) -}}
+{{- $wrong = append $wrong "autoscaling by targetCPUUtilizationPercentage without resources.requests.cpu: there is nothing to be a percentage of; set the request." -}}
+{{- end -}}
+
 {{- $cluster := include "catga.clusterName" . -}}
 {{- if gt (len $cluster) 52 -}}
 {{- $wrong = append $wrong (printf "cluster.name has %d characters; at most 52 fit into its subjects and keys." (len $cluster)) -}}
@@ -58,6 +62,13 @@ nobody has to fix them one run at a time; each is a sentence that says what to d
 {{- end -}}
 {{- end -}}
 
+{{- if and $v.devDependencies.nats.enabled (or $v.nats.tls.enabled $v.nats.tls.clientSecret $v.nats.existingSecret) -}}
+{{- $wrong = append $wrong "devDependencies.nats.enabled with nats.tls or nats.existingSecret: the throw-away NATS has neither TLS nor a password; leave them out." -}}
+{{- end -}}
+{{- if and $v.devDependencies.redis.enabled $v.redis.existingSecret -}}
+{{- $wrong = append $wrong "devDependencies.redis.enabled with redis.existingSecret: the throw-away Redis has no password and would refuse one; leave it out." -}}
+{{- end -}}
+
 {{- $tlsUrls := 0 -}}
 {{- range $v.nats.urls }}{{ if hasPrefix "tls://" . }}{{ $tlsUrls = add1 $tlsUrls }}{{ end }}{{ end -}}
 {{- if $v.nats.tls.enabled -}}
@@ -70,8 +81,11 @@ nobody has to fix them one run at a time; each is a sentence that says what to d
 {{- else if $v.nats.tls.existingSecret -}}
 {{- $wrong = append $wrong "nats.tls.existingSecret without nats.tls.enabled: the certificate would not be used; set nats.tls.enabled=true." -}}
 {{- end -}}
-{{- if hasPrefix "rediss://" $v.redis.url -}}
-{{- $wrong = append $wrong "redis.url asks for TLS (rediss://), which the nodes cannot do yet: they would refuse to start. Use redis:// inside a trusted network." -}}
+{{- if and $v.nats.tls.clientSecret (not $v.nats.tls.enabled) -}}
+{{- $wrong = append $wrong "nats.tls.clientSecret without nats.tls.enabled: the certificate would be shown to nobody; set nats.tls.enabled=true." -}}
+{{- end -}}
+{{- if or (hasPrefix "rediss://" $v.redis.url) $v.redis.tls.enabled -}}
+{{- $wrong = append $wrong "TLS to Redis (rediss://, redis.tls.enabled) is not possible yet: the hiredis of Debian 12 does not know it, and the nodes would refuse to start. Use redis:// inside a trusted network, or to a proxy that encrypts (sidecars)." -}}
 {{- end -}}
 {{- range prepend $v.nats.urls $v.redis.url -}}
 {{- if regexMatch "://[^/]*:[^/]*@" . -}}
@@ -90,6 +104,9 @@ nobody has to fix them one run at a time; each is a sentence that says what to d
 {{- $wrong = append $wrong "nats.existingSecret without nats.keys: say which key is the password, or the token." -}}
 {{- end -}}
 
+{{- if and $v.tracing.headersSecret (not $v.tracing.endpoint) -}}
+{{- $wrong = append $wrong "tracing.headersSecret without tracing.endpoint: nothing would be sent; set the endpoint." -}}
+{{- end -}}
 {{- if and (not $v.admin.readOnly) (not $v.admin.existingTokenSecret) -}}
 {{- $wrong = append $wrong "admin.readOnly=false without admin.existingTokenSecret: who may change the cluster must show a token." -}}
 {{- end -}}
@@ -99,6 +116,9 @@ nobody has to fix them one run at a time; each is a sentence that says what to d
 {{- end -}}
 {{- if and (eq $v.ingress.target "admin") (not $v.admin.existingTokenSecret) -}}
 {{- $wrong = append $wrong "ingress.target=admin without admin.existingTokenSecret: the admin port is not shown to the world without a token." -}}
+{{- end -}}
+{{- if and (eq $v.ingress.target "admin") $v.networkPolicy.enabled (not (or $v.networkPolicy.allowedClients $v.networkPolicy.extraIngress)) -}}
+{{- $wrong = append $wrong "ingress.target=admin, but networkPolicy lets no Ingress controller in: name it in networkPolicy.allowedClients." -}}
 {{- end -}}
 {{- if and (eq $v.ingress.target "application") (not $v.application.port) -}}
 {{- $wrong = append $wrong "ingress.enabled without application.port: say on which port your node program serves HTTP." -}}
