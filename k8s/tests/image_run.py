@@ -144,7 +144,7 @@ def check_life(image, folder, wrong):
     port = free_port()
     variables = {"CATGA_NATS_URLS": f"nats://127.0.0.1:{nats.port}", "CATGA_NODE_ID": "in-the-image",
                  "CATGA_REDIS_URL": f"redis://127.0.0.1:{redis.port}/0", "CATGA_CLUSTER_SHARDS": "64",
-                 "CATGA_HEALTH_LISTEN": f"127.0.0.1:{port}"}
+                 "CATGA_HEALTH_LISTEN": f"127.0.0.1:{port}", "CATGA_ADMIN_LISTEN": "off"}
     node = Process("node", image.command(image.config["Entrypoint"], variables), folder / "node.log")
 
     def ready():
