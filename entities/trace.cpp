@@ -6,6 +6,8 @@ namespace catga {
 
 namespace {
 
+constexpr unsigned w3c_flags = 3;
+
 thread_local TraceContext context_of_this_thread;
 
 void append_hex(std::string& out, std::uint64_t value, int digits) {
@@ -46,7 +48,7 @@ std::string TraceContext::span_id() const {
 
 std::string TraceContext::traceparent() const {
   std::string out = "00-" + trace_id() + '-' + span_id() + '-';
-  append_hex(out, flags, 2);
+  append_hex(out, flags & w3c_flags, 2);
   return out;
 }
 
@@ -61,7 +63,7 @@ std::optional<TraceContext> parse_traceparent(std::string_view text) {
   const auto high = hex(text.substr(3, 16)), low = hex(text.substr(19, 16));
   const auto span = hex(text.substr(36, 16)), flags = hex(text.substr(53, 2));
   if (!high || !low || !span || !flags) return std::nullopt;
-  const TraceContext context{*high, *low, *span, static_cast<std::uint8_t>(*flags & 3)};
+  const TraceContext context{*high, *low, *span, static_cast<std::uint8_t>(*flags & w3c_flags)};
   if (!context) return std::nullopt;
   return context;
 }

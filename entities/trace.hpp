@@ -11,7 +11,7 @@ namespace catga {
 struct TraceContext {
   std::uint64_t trace_high = 0, trace_low = 0;
   std::uint64_t span = 0;
-  std::uint8_t flags = 0;  ///< 1 sampled, 2 the trace id is random
+  std::uint8_t flags = 0;  ///< 1 sampled, 2 the trace id is random; others never leave a cluster
   friend bool operator==(const TraceContext&, const TraceContext&) = default;
 
   explicit operator bool() const { return span != 0 && (trace_high != 0 || trace_low != 0); }

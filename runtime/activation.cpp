@@ -55,11 +55,16 @@ Result<std::string> answer_of(const OperationRecord& record) {
   return Error{Code::expired, "this operation was called off before it arrived"};
 }
 
+/// What is written beside a tell or timer of this turn: nothing unless somebody looks at it.
+TraceContext kept_trace(const Envelope& turn) {
+  return turn.trace.sampled() ? turn.trace : TraceContext{};
+}
+
 /// What becomes of a timer whose shot was handled.
 TimerWrite after_shot(const Envelope& shot, std::int64_t now_ms) {
   if (!shot.repeat) return {shot.timer, std::nullopt, {}};
   return {shot.timer, next_due(shot.operation_ms, shot.repeat, now_ms),
-          bytes_of(TimerMessage{shot.message, shot.payload, shot.repeat})};
+          bytes_of(TimerMessage{shot.message, shot.payload, shot.repeat, kept_trace(shot)})};
 }
 
 std::string path_text(const std::vector<EntityId>& path, const EntityId& end) {
@@ -474,8 +479,10 @@ std::optional<Error> Activation::add_outputs(const Envelope& envelope, TurnScope
     TimerWrite write{timer_member(entity_, name), std::nullopt, {}};
     if (!change.cancel) {
       write.due_ms = change.due_ms;
-      write.message = bytes_of(TimerMessage{
-          std::move(change.message), std::move(change.payload), {change.period_ms, change.missed}});
+      write.message = bytes_of(TimerMessage{std::move(change.message),
+                                            std::move(change.payload),
+                                            {change.period_ms, change.missed},
+                                            kept_trace(envelope)});
     }
     timers.push_back(std::move(write));
   }
@@ -496,7 +503,8 @@ std::optional<Error> Activation::add_outputs(const Envelope& envelope, TurnScope
                       derived_id("tell", entity_, scope.operation, number++),
                       scope.now_ms,
                       std::move(tell.message),
-                      std::move(tell.payload)};
+                      std::move(tell.payload),
+                      kept_trace(envelope)};
     to.outbox.push_back(bytes_of(entry));
     to.bytes += to.outbox.back().size();
   }
@@ -750,7 +758,9 @@ void Activation::written(Committed answer) {
 }
 
 void Activation::answer_now(Waiting waiting) {
-  if (waiting.envelope.kind != MessageClass::timer)
+  if (waiting.envelope.kind == MessageClass::timer)
+    host_.timer_answered(waiting.envelope, waiting.answer);
+  else
     reply(waiting.envelope, std::move(waiting.answer));
 }
 

@@ -94,6 +94,10 @@ class ActivationHost {
           error) = 0;  ///< state cannot be loaded or decoded, a write half done: for the log
   /// What runs next belongs to the turn of this message; said before turn_begins().
   virtual void turn_of(const Envelope& envelope) { (void)envelope; }
+  /// The turn of a timer is written; nobody waits for its answer.
+  virtual void timer_answered(const Envelope& timer, const Result<std::string>& answer) {
+    (void)timer, (void)answer;
+  }
   virtual void turn_begins(const std::string& message) = 0;  ///< for the watchdog
   virtual void turn_ends(const std::string& message) = 0;
 };

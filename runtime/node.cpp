@@ -650,10 +650,28 @@ struct Node::Private {
     return true;
   }
 
+  /// A trace of its own, whatever the sampler says: it is rare.
+  void drain_span(std::int64_t shards, std::int64_t entities, std::uint32_t left,
+                  std::int64_t lasted_ms) {
+    Span span;
+    span.context = Tracer::unsampled();
+    span.context.flags |= 1;
+    span.name = "catga.drain";
+    span.end_ns = Tracer::now_ns();
+    span.start_ns = span.end_ns - lasted_ms * 1'000'000;
+    span.attributes = {{"catga.drain.shards", shards},
+                       {"catga.drain.entities", entities},
+                       {"catga.drain.shards_left", static_cast<std::int64_t>(left)},
+                       {"outcome", std::string(left == 0 ? "ok" : "incomplete")}};
+    if (left != 0) span.status = SpanStatus::error;
+    tracer->ended(std::move(span));
+  }
+
   Status drain(std::chrono::milliseconds patience) {
     draining = true;
     if (!driver || !in_view) return Done{};
     const std::int64_t began = boot_ms();
+    const std::int64_t shards = host->held.load(), entities = host->active.load();
     if (gateway) gateway->drain(config.drain.linger);
     caf::anon_send(host->node, actors::LeaveSoon{});
     driver->leave();
@@ -695,6 +713,7 @@ struct Node::Private {
               {{"outcome", std::string(all_gone ? "ok" : "incomplete")},
                {"shards_left", static_cast<std::int64_t>(left)},
                {"duration_ms", boot_ms() - began}});
+    if (tracer) drain_span(shards, entities, left, boot_ms() - began);
     if (all_gone) return Done{};
     return Error{Code::timeout,
                  std::to_string(left) + " shards were not handed over in time and were released"};

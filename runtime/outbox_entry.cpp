@@ -9,27 +9,49 @@ namespace catga {
 namespace {
 constexpr std::uint8_t tell_format = 1;
 constexpr std::uint8_t event_format = 2;  // in the outbox beside tells
+constexpr std::uint8_t traced_tell_format = 3;
 constexpr std::uint8_t timer_format = 1, repeated_format = 2;
+constexpr std::uint8_t traced_timer_format = 3, traced_repeated_format = 4;
 constexpr std::int64_t missed_most = 100;
+
+/// Behind all the rest: 16 bytes of the trace, 8 of the span, 1 of flags.
+void put(ByteWriter& write, const TraceContext& trace) {
+  write.u64(trace.trace_high);
+  write.u64(trace.trace_low);
+  write.u64(trace.span);
+  write.u8(trace.flags);
+}
+
+TraceContext get_trace(ByteReader& read) {
+  TraceContext trace;
+  trace.trace_high = read.u64();
+  trace.trace_low = read.u64();
+  trace.span = read.u64();
+  trace.flags = read.u8();
+  return trace;
+}
 }  // namespace
 
 std::string bytes_of(const PendingTell& tell) {
   std::string out;
   out.reserve(96 + tell.payload.size());
   ByteWriter write(out);
-  write.u8(tell_format);
+  write.u8(tell.trace ? traced_tell_format : tell_format);
   write.entity(tell.source);
   write.entity(tell.target);
   write.id(tell.operation);
   write.i64(tell.at_ms);
   write.text(tell.message);
   write.text(tell.payload);
+  if (tell.trace) put(write, tell.trace);
   return out;
 }
 
 Result<PendingTell> parse_tell(std::string_view bytes) {
   ByteReader read(bytes);
-  if (read.u8() != tell_format) return Error{Code::malformed, "outbox entry of an unknown format"};
+  const std::uint8_t format = read.u8();
+  if (format != tell_format && format != traced_tell_format)
+    return Error{Code::malformed, "outbox entry of an unknown format"};
   PendingTell tell;
   tell.source = read.entity();
   tell.target = read.entity();
@@ -37,8 +59,11 @@ Result<PendingTell> parse_tell(std::string_view bytes) {
   tell.at_ms = read.i64();
   tell.message = read.text();
   tell.payload = read.text();
+  if (format == traced_tell_format) tell.trace = get_trace(read);
   if (!read.ok() || !read.at_end())
     return Error{Code::malformed, "outbox entry cut short or too long"};
+  if (format == traced_tell_format && !tell.trace)
+    return Error{Code::malformed, "outbox entry with a trace context without ids"};
   if (tell.at_ms < 0 || tell.at_ms >= time_end_ms) {
     return Error{Code::malformed,
                  "outbox entry of a time that cannot be: " + std::to_string(tell.at_ms)};
@@ -88,25 +113,31 @@ bool is_event(std::string_view entry) { return !entry.empty() && entry.front() =
 std::string bytes_of(const TimerMessage& timer) {
   std::string out;
   ByteWriter write(out);
-  write.u8(timer.repeat ? repeated_format : timer_format);
+  if (timer.trace)
+    write.u8(timer.repeat ? traced_repeated_format : traced_timer_format);
+  else
+    write.u8(timer.repeat ? repeated_format : timer_format);
   write.text(timer.message);
   write.text(timer.payload);
   if (timer.repeat) {
     write.i64(timer.repeat.period_ms);
     write.u8(static_cast<std::uint8_t>(timer.repeat.missed));
   }
+  if (timer.trace) put(write, timer.trace);
   return out;
 }
 
 Result<TimerMessage> parse_timer_message(std::string_view bytes) {
   ByteReader read(bytes);
   const std::uint8_t format = read.u8();
-  if (format != timer_format && format != repeated_format)
+  const bool traced = format == traced_timer_format || format == traced_repeated_format;
+  const bool repeated = format == repeated_format || format == traced_repeated_format;
+  if (format != timer_format && !traced && !repeated)
     return Error{Code::malformed, "timer message of an unknown format"};
   TimerMessage timer;
   timer.message = read.text();
   timer.payload = read.text();
-  if (format == repeated_format) {
+  if (repeated) {
     timer.repeat.period_ms = read.i64();
     const std::uint8_t missed = read.u8();
     timer.repeat.missed = static_cast<Missed>(missed);
@@ -114,8 +145,11 @@ Result<TimerMessage> parse_timer_message(std::string_view bytes) {
         timer.repeat.period_ms >= time_end_ms)
       return Error{Code::malformed, "a timer that repeats in a way this version does not know"};
   }
+  if (traced) timer.trace = get_trace(read);
   if (!read.ok() || !read.at_end())
     return Error{Code::malformed, "timer message cut short or too long"};
+  if (traced && !timer.trace)
+    return Error{Code::malformed, "timer message with a trace context without ids"};
   return timer;
 }
 

@@ -1,6 +1,7 @@
 // What a tell or an event of a turn looks like in the outbox, and a timer's message in the timer table. Storage format.
 #pragma once
 #include "catga/entities/kind.hpp"
+#include "catga/entities/trace.hpp"
 #include "catga/sharding/ids.hpp"
 #include "catga/sharding/result.hpp"
 
@@ -19,6 +20,7 @@ struct PendingTell {
   std::int64_t at_ms = 0;  ///< cluster time of the turn
   std::string message;
   std::string payload;
+  TraceContext trace{};  ///< of its turn, if that is sampled: without one it takes no byte
   friend bool operator==(const PendingTell&, const PendingTell&) = default;
 };
 std::string bytes_of(const PendingTell& tell);
@@ -58,6 +60,7 @@ struct TimerMessage {
   std::string message;
   std::string payload;
   Repeat repeat{};
+  TraceContext trace{};  ///< of the turn that set it, as in PendingTell
   friend bool operator==(const TimerMessage&, const TimerMessage&) = default;
 };
 std::string bytes_of(const TimerMessage& timer);

@@ -34,6 +34,7 @@ Result<RelayEntry> relay_entry(std::string stream_id, std::string_view bytes, bo
   entry.time_ms = tell.at_ms;
   entry.message = std::move(tell.message);
   entry.payload = std::move(tell.payload);
+  if (tell.trace) entry.trace = tell.trace.traceparent();
   return entry;
 }
 

@@ -71,7 +71,7 @@ struct RelayEntry {
   bool event = false;
   std::uint64_t number = 0;  ///< of an event
   Epoch epoch{};             ///< of an event
-  std::string trace{};       ///< of an event
+  std::string trace{};       ///< of its turn, a traceparent; may be empty
 };
 
 /// An entry of the outbox as the relay takes it. Errors: malformed.

@@ -143,6 +143,7 @@ void EntityActor::take(Envelope& envelope) {
 }
 void EntityActor::take(LoadAnswered& message) {
   if (!message.answer.ok()) store_refused(message.answer.error());
+  if (spans_) spans_->activation_ended(entity().kind, message.answer, token_.epoch);
   if (!loaded_) counts_.activated(message.answer.ok(), now_ns_ - since_ns_);
   loaded_ |= message.answer.ok();
   activation_.loaded(std::move(message.answer));
@@ -262,6 +263,7 @@ void EntityActor::store_refused(const Error& error) {
 }
 
 void EntityActor::load(Load load) {
+  if (spans_ && !loaded_) spans_->activation_begins();
   host_.stores.state().load(load, [self = self_handle()](Result<Loaded> answer) {
     self->post(LoadAnswered{std::move(answer)});
   });
@@ -314,6 +316,7 @@ void EntityActor::timers_written(std::vector<TimerWrite> timers) {
 }
 
 void EntityActor::timer_failed(const Envelope& timer, const Error& error) {
+  if (spans_) spans_->answered(timer, error, token_.epoch);
   if (error.code == Code::failed || error.code == Code::not_found ||
       error.code == Code::malformed) {
     host_.log.write(
@@ -372,6 +375,10 @@ void EntityActor::troubled(const Error& error) {
 
 void EntityActor::turn_of(const Envelope& envelope) {
   if (spans_) spans_->turn_begins(envelope);
+}
+
+void EntityActor::timer_answered(const Envelope& timer, const Result<std::string>& answer) {
+  if (spans_) spans_->answered(timer, answer, token_.epoch);
 }
 
 void EntityActor::turn_begins(const std::string& message) {

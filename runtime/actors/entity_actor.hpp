@@ -96,6 +96,7 @@ class EntityActor final : public caf::ref_counted, public caf::resumable, privat
   void raise_source(ShardId saga_shard, Epoch epoch) override;
   void troubled(const Error& error) override;
   void turn_of(const Envelope& envelope) override;
+  void timer_answered(const Envelope& timer, const Result<std::string>& answer) override;
   void turn_begins(const std::string& message) override;
   void turn_ends(const std::string& message) override;
 

@@ -36,6 +36,14 @@ bool elsewhere(const Shard& shard) {
   return shard.state == ShardState::none || shard.state == ShardState::forwarding;
 }
 
+/// Of the turn that told it. Nobody looked at that one: nobody looks at what it leads to.
+TraceContext trace_of(const RelayEntry& tell) {
+  TraceContext trace = parse_traceparent(tell.trace).value_or(TraceContext{});
+  if (!trace) trace = Tracer::unsampled();
+  trace.flags |= trace_of_tell;
+  return trace;
+}
+
 }  // namespace
 
 ShardActor::ShardActor(caf::actor_config& config, Host& host, ShardId id)
@@ -1206,7 +1214,7 @@ void ShardActor::deliver_tells() {
     ask.operation = entry.operation;
     ask.operation_ms = entry.first_delivery ? host_.standing.cluster_now() : entry.time_ms;
     std::optional<catga::detail::TraceScope> inside;
-    if (host_.tracer != nullptr) inside.emplace(Tracer::unsampled());  // its turn is long over
+    if (host_.tracer != nullptr) inside.emplace(trace_of(entry));
     host_.router.ask(std::move(ask), [self = self_handle(), id = entry.stream_id,
                                       generation = generation_](Result<std::string> answer) {
       caf::anon_send(self, TellAnswered{id, generation,
@@ -1315,6 +1323,7 @@ void ShardActor::fire_timers() {
     envelope.message = std::move(message->message);
     envelope.payload = std::move(message->payload);
     envelope.repeat = message->repeat;
+    envelope.trace = message->trace;
     envelope.operation = hash128(48, name);
     envelope.operation_ms = timer.due_ms;
     envelope.timer = std::move(timer.member);

@@ -12,9 +12,12 @@ bool is_error(Code code) { return code != Code::rejected; }
 
 void TurnSpans::arrived(Envelope& envelope) {
   if (open_.size() >= open_most) open_.clear();
-  const TraceContext own = tracer_.child(envelope.trace);
+  const bool begins = envelope.kind == MessageClass::timer;
+  const TraceContext own = begins ? tracer_.root() : tracer_.child(envelope.trace);
   if (own.sampled()) open_[own.span] = {envelope.trace, Tracer::now_ns(), 0};
   envelope.trace = own;
+  arrived_ = own;
+  arrived_delayed_by_ = envelope.delayed_by;
 }
 
 void TurnSpans::turn_begins(const Envelope& envelope) {
@@ -39,12 +42,17 @@ void TurnSpans::answered(const Envelope& envelope, const Result<std::string>& an
   if (at == open_.end()) return;
   const Open open = at->second;
   open_.erase(at);
-  const bool asked = envelope.kind == MessageClass::ask || envelope.kind == MessageClass::query;
+  const bool timer = envelope.kind == MessageClass::timer;
+  const bool asked = !timer && envelope.kind != MessageClass::tell && !of_tell(open.parent);
   const std::string method = envelope.entity.kind + '/' + envelope.message;
   Span span;
   span.context = envelope.trace;
-  span.parent = open.parent.span;
-  span.parent_remote = static_cast<bool>(open.parent);
+  if (!timer) {
+    span.parent = open.parent.span;
+    span.parent_remote = static_cast<bool>(open.parent);
+  } else if (open.parent.sampled()) {
+    span.links.push_back({open.parent, {{"catga.link.reason", std::string("set_by")}}});
+  }
   span.kind = asked ? SpanKind::server : SpanKind::consumer;
   span.name = asked ? method : "process " + method;
   span.start_ns = open.arrived_ns;
@@ -78,6 +86,48 @@ void TurnSpans::answered(const Envelope& envelope, const Result<std::string>& an
                                   place_.node, std::to_string(epoch.value)),
          {{"catga.link.reason", std::string("delayed_by_handoff")},
           {"catga.queue.wait_ms", wait_ms}}});
+  }
+  tracer_.ended(std::move(span));
+}
+
+void TurnSpans::activation_begins() {
+  if (activation_ns_ != 0 || !arrived_.sampled()) return;  // asked again, or nobody looks
+  activation_parent_ = arrived_;
+  activation_delayed_by_ = arrived_delayed_by_;
+  activation_ns_ = Tracer::now_ns();
+}
+
+void TurnSpans::activation_ended(const std::string& kind, const Result<Loaded>& answer,
+                                 Epoch epoch) {
+  if (activation_ns_ == 0) return;
+  Span span;
+  span.context = Tracer::inside(activation_parent_);
+  span.parent = activation_parent_.span;
+  span.name = "catga.activate";
+  span.start_ns = std::exchange(activation_ns_, 0);
+  span.end_ns = Tracer::now_ns();
+  std::string outcome = "ok";
+  if (!answer.ok())
+    outcome = name_of(answer.error().code);
+  else if (answer->fenced)
+    outcome = "fenced";
+  span.attributes = {{"catga.entity.kind", kind},
+                     {"catga.shard.id", static_cast<std::int64_t>(place_.shard.value)},
+                     {"catga.shard.epoch", std::to_string(epoch.value)},
+                     {"outcome", outcome}};
+  if (answer.ok()) {
+    span.attributes.push_back(
+        {"catga.state.bytes", static_cast<std::int64_t>(answer->state.size())});
+  } else {
+    span.status = SpanStatus::error;
+    span.status_text = answer.error().text;
+    span.attributes.push_back({"error.type", outcome});
+  }
+  if (activation_delayed_by_ != 0) {
+    span.links.push_back(
+        {rebalance_trace::handoff(place_.cluster, activation_delayed_by_, place_.shard.value,
+                                  place_.node, std::to_string(epoch.value)),
+         {{"catga.link.reason", std::string("activated_by_handoff")}}});
   }
   tracer_.ended(std::move(span));
 }

@@ -15,6 +15,18 @@ std::int64_t cheap_random(std::uint64_t seed) {  // for jitter only
   return static_cast<std::int64_t>((seed ^ (seed >> 27)) >> 1);
 }
 
+/// The span is that of sending a tell.
+void say_sent(Span& span, const Envelope& tell, ShardId shard) {
+  span.kind = SpanKind::producer;
+  span.name = "send " + tell.entity.kind + '/' + tell.message;
+  span.attributes = {{"messaging.system", std::string("catga")},
+                     {"messaging.operation.name", std::string("send")},
+                     {"messaging.operation.type", std::string("send")},
+                     {"messaging.destination.template", tell.entity.kind},
+                     {"messaging.destination.partition.id", std::to_string(shard.value)},
+                     {"messaging.message.id", text_of(tell.operation)}};
+}
+
 }  // namespace
 
 Router::Router(RouterOptions options, NodeStanding& standing, OwnerStore& owners, Carrier* carrier)
@@ -97,6 +109,7 @@ void Router::ask(Ask ask, Answered answered) {
   if (tracer_ != nullptr) {
     const TraceContext parent = current_trace();
     pending.envelope.trace = tracer_->child(parent);
+    pending.envelope.trace.flags |= parent.flags & trace_of_tell;
     pending.parent_span = parent.span;
     if (pending.envelope.trace.sampled()) pending.began_ns = Tracer::now_ns();
   }
@@ -146,19 +159,11 @@ void Router::send_span(Envelope& envelope) {
   const TraceContext parent = current_trace();
   envelope.trace = tracer_->child(parent);
   if (!envelope.trace.sampled()) return;
-  const ShardId shard = shard_of(envelope.entity.kind, envelope.entity.key, options_.shards);
   Span span;
   span.context = envelope.trace;
   span.parent = parent.span;
-  span.kind = SpanKind::producer;
-  span.name = "send " + envelope.entity.kind + '/' + envelope.message;
   span.start_ns = span.end_ns = Tracer::now_ns();
-  span.attributes = {{"messaging.system", std::string("catga")},
-                     {"messaging.operation.name", std::string("send")},
-                     {"messaging.operation.type", std::string("send")},
-                     {"messaging.destination.template", envelope.entity.kind},
-                     {"messaging.destination.partition.id", std::to_string(shard.value)},
-                     {"messaging.message.id", text_of(envelope.operation)}};
+  say_sent(span, envelope, shard_of(envelope.entity.kind, envelope.entity.key, options_.shards));
   tracer_->ended(std::move(span));
 }
 
@@ -285,15 +290,20 @@ void Router::span_of(const Pending& pending, const Result<std::string>& answer) 
   Span span;
   span.context = envelope.trace;
   span.parent = pending.parent_span;
-  span.kind = SpanKind::client;
-  span.name = envelope.entity.kind + '/' + envelope.message;
   span.start_ns = pending.began_ns;
   span.end_ns = Tracer::now_ns();
-  span.attributes = {
-      {"rpc.system.name", std::string("catga")},
-      {"rpc.method", span.name},
-      {"rpc.status_code", std::string(answer.ok() ? "ok" : name_of(answer.error().code))},
-      {"catga.ask.attempts", static_cast<std::int64_t>(pending.caller.attempts)}};
+  if (of_tell(envelope.trace)) {
+    say_sent(span, envelope, pending.shard);
+  } else {
+    span.kind = SpanKind::client;
+    span.name = envelope.entity.kind + '/' + envelope.message;
+    span.attributes = {
+        {"rpc.system.name", std::string("catga")},
+        {"rpc.method", span.name},
+        {"rpc.status_code", std::string(answer.ok() ? "ok" : name_of(answer.error().code))}};
+  }
+  span.attributes.push_back(
+      {"catga.ask.attempts", static_cast<std::int64_t>(pending.caller.attempts)});
   if (!answer.ok() && answer.error().code != Code::rejected) {
     span.status = SpanStatus::error;
     span.status_text = answer.error().text;

@@ -45,7 +45,7 @@ json resource_of(const Resource& resource) {
 
 /// W3C flags in the low byte; 0x100: it is known whether the other end is remote, 0x200: it is.
 std::uint32_t flags_of(const TraceContext& context, bool remote) {
-  return context.flags | 0x100U | (remote ? 0x200U : 0U);
+  return (context.flags & 3U) | 0x100U | (remote ? 0x200U : 0U);
 }
 
 json link_of(const SpanLink& link) {

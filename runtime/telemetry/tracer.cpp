@@ -30,6 +30,7 @@ std::int64_t Tracer::now_ns() {
 TraceContext Tracer::inside(const TraceContext& of) {
   TraceContext context = of;
   context.span = random_span();
+  context.flags = static_cast<std::uint8_t>(context.flags & ~trace_of_tell);
   return context;
 }
 

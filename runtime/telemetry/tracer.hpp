@@ -10,6 +10,11 @@
 
 namespace catga {
 
+/// A flag of contexts within a cluster: what is sent under it is the tell of an earlier turn, although it travels as an
+/// ask, and its span is that of a tell. Nothing inherits it. Nodes that do not know it pass it on, and take it for an ask.
+constexpr std::uint8_t trace_of_tell = 4;
+inline bool of_tell(const TraceContext& context) { return (context.flags & trace_of_tell) != 0; }
+
 /// Of a node or a calling program; there is none while tracing is off. Thread-safe.
 class Tracer {
  public:

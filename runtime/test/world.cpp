@@ -271,6 +271,7 @@ void World::fire(const std::string& member, std::int64_t due) {
   envelope.message = message->message;
   envelope.payload = message->payload;
   envelope.repeat = message->repeat;
+  envelope.trace = message->trace;
   envelope.operation = operation_of_timer(member, due);
   envelope.operation_ms = due;
   envelope.timer = member;

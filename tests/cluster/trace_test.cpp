@@ -69,6 +69,26 @@ std::string key_that_moves(const std::vector<std::string>& others, const std::st
   return {};
 }
 
+/// The one span of this name and kind, once it is there.
+json only(Collector& collector, const std::string& name, int kind) {
+  std::vector<json> found;
+  const auto look = [&] {
+    found.clear();
+    for (json& span : named(collector, name))
+      if (span["kind"] == kind) found.push_back(std::move(span));
+    return !found.empty();
+  };
+  REQUIRE_MESSAGE(eventually(look), name);
+  REQUIRE_MESSAGE(found.size() == 1, name);
+  return found[0];
+}
+
+bool child_of(const json& span, const json& parent) {
+  return span["traceId"] == parent["traceId"] && span.value("parentSpanId", "") == parent["spanId"];
+}
+
+constexpr int internal = 1, server = 2, client = 3, producer = 4, consumer = 5;
+
 }  // namespace
 
 TEST_CASE("a third node joins: one trace, with a root, a child per shard that moved, and links") {
@@ -204,6 +224,57 @@ TEST_CASE("an ask is followed from its caller through the entities it asks, to t
       if (record.value("eventName", "") == "catga.node.drained") return true;
     return false;
   }));
+  CHECK(collector.offences() == std::vector<std::string>{});
+}
+
+TEST_CASE(
+    "what a turn tells is in its trace, and what it sets a timer for begins one with a link") {
+  if (!servers_here()) return;
+  Collector collector;
+  Scene scene;
+  scene.launch("a", {}, environment(collector));
+  scene.expect_ready("a");
+  TracedCaller caller(scene);
+  caller.call("counter.one.Pass", R"({"to":"two"})");
+  const json pass = only(collector, "counter/Pass", server);
+  const json sent = only(collector, "send counter/Add", producer);
+  const json told = only(collector, "process counter/Add", consumer);
+  CHECK(pass["traceId"] == outer_trace);
+  CHECK(child_of(sent, pass));
+  CHECK(child_of(told, sent));
+  CHECK(attribute(sent, "messaging.destination.template") == "counter");
+  CHECK(attribute(sent, "messaging.message.id").size() == 32);
+  CHECK(attribute(told, "messaging.operation.name") == "process");
+  CHECK_FALSE(told.contains("links"));
+  std::vector<json> loads;
+  REQUIRE(eventually([&] { return (loads = named(collector, "catga.activate")).size() == 2; }));
+  for (const json& load : loads) {
+    CHECK(load["kind"] == internal);
+    CHECK((child_of(load, pass) || child_of(load, told)));
+    CHECK(attribute(load, "catga.entity.kind") == "counter");
+    CHECK(attribute(load, "outcome") == "ok");
+  }
+
+  caller.call("bell.one.Chime", R"({"period_ms":50})");
+  const json set = only(collector, "bell/Chime", server);
+  std::vector<json> rung;
+  REQUIRE(eventually([&] { return (rung = named(collector, "process bell/Chime")).size() >= 3; }));
+  const json* before = &set;
+  for (const json& tick : rung) {  // each links to the turn that set it
+    CHECK(tick["kind"] == consumer);
+    CHECK_FALSE(tick.contains("parentSpanId"));
+    CHECK(tick["traceId"] != outer_trace);
+    REQUIRE(tick.contains("links"));
+    CHECK(tick["links"][0]["traceId"] == (*before)["traceId"]);
+    CHECK(tick["links"][0]["spanId"] == (*before)["spanId"]);
+    CHECK(attribute(tick["links"][0], "catga.link.reason") == "set_by");
+    before = &tick;
+  }
+  scene.node("a").signal(SIGTERM);
+  CHECK(scene.node("a").exit_code(20s) == 0);
+  const json drain = only(collector, "catga.drain", internal);
+  CHECK_FALSE(drain.contains("parentSpanId"));
+  CHECK(attribute(drain, "catga.drain.shards") == std::to_string(Scene::shards));
   CHECK(collector.offences() == std::vector<std::string>{});
 }
 

@@ -167,6 +167,11 @@ void journal_seeds(Corpus corpus) {
   tell.payload = binary;
   corpus.add("tell", bytes_of(tell));
   corpus.add("timer", bytes_of(TimerMessage{"Ring", binary}));
+  tell.trace = {7, 8, 9, 1};
+  corpus.add("tell-traced", bytes_of(tell));
+  corpus.add("timer-traced", bytes_of(TimerMessage{"Ring", binary, {}, tell.trace}));
+  corpus.add("timer-repeated-traced",
+             bytes_of(TimerMessage{"Ring", binary, {258, Missed::all}, tell.trace}));
   for (const auto type : {OperationRecord::Type::reply, OperationRecord::Type::rejection,
                           OperationRecord::Type::tombstone}) {
     OperationRecord record;

@@ -192,6 +192,32 @@ TEST_CASE("A command that runs again publishes under the same message ids") {
   CHECK(runs[0][1].id == runs[1][1].id);
 }
 
+TEST_CASE(
+    "What a turn sends carries its trace if somebody looks at that, and else not a byte for it") {
+  for (const std::uint8_t flags : {std::uint8_t{0}, std::uint8_t{1}}) {
+    Scene scene;
+    scene.warm();
+    const TraceContext own{1, 2, 3, flags};
+    const TraceContext kept = flags == 1 ? own : TraceContext{};
+    for (const char* what : {"tell", "timer"}) {
+      Envelope envelope;
+      envelope.entity = scene.entity;
+      envelope.message = "Act";
+      envelope.payload = encode(Act{what, 1, "x"});
+      envelope.operation = scene.new_id();
+      envelope.operation_ms = scene.cluster();
+      envelope.deadline_ms = scene.now + 5000;
+      envelope.trace = own;
+      scene.arrive(envelope);
+      scene.settle();
+    }
+    REQUIRE(scene.outbox.size() == 1);
+    CHECK(scene.outbox[0].trace == kept);
+    REQUIRE(scene.timers.size() == 1);
+    CHECK(parse_timer_message(scene.timers[0].message).value().trace == kept);
+  }
+}
+
 // ---- at the door ------------------------------------------------------------------------------
 
 TEST_CASE(

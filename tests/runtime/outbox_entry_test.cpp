@@ -34,6 +34,18 @@ PendingEvent event() {
   return one;
 }
 const TimerMessage ring{"Ring", std::string("\0x", 2)};
+const TraceContext context{0x0102030405060708ULL, 9, 10, 3};
+const std::string context_bytes(
+    "\x08\x07\x06\x05\x04\x03\x02\x01\x09\0\0\0\0\0\0\0"
+    "\x0a\0\0\0\0\0\0\0\x03",
+    25);
+
+PendingTell traced_tell() {
+  PendingTell one = tell();
+  one.trace = context;
+  return one;
+}
+TimerMessage traced_timer(Repeat repeat) { return {"Ring", "x", repeat, context}; }
 
 }  // namespace
 
@@ -116,6 +128,34 @@ TEST_CASE("the message of a repeated timer says so behind its payload") {
   CHECK(bytes_of(one) == bytes_of(ring));
 }
 
+TEST_CASE("a trace context stands behind a tell and a timer's message, in formats of their own") {
+  CHECK(bytes_of(traced_tell()) == '\x03' + bytes_of(tell()).substr(1) + context_bytes);
+  CHECK(*parse_tell(bytes_of(traced_tell())) == traced_tell());
+  CHECK_FALSE(is_event(bytes_of(traced_tell())));
+  for (const Repeat& repeat : {Repeat{}, Repeat{86'400'000, Missed::all}}) {
+    const TimerMessage traced = traced_timer(repeat);
+    TimerMessage plain = traced;
+    plain.trace = {};
+    const char format = repeat ? '\x04' : '\x03';
+    CHECK(bytes_of(traced) == format + bytes_of(plain).substr(1) + context_bytes);
+    CHECK(*parse_timer_message(bytes_of(traced)) == traced);
+  }
+}
+
+TEST_CASE("a trace context that is cut, or without ids, makes an entry malformed") {
+  const std::string of_tell = bytes_of(traced_tell());
+  const std::string of_timer = bytes_of(traced_timer({258, Missed::once}));
+  for (std::size_t cut = 1; cut <= context_bytes.size(); ++cut) {
+    REQUIRE_FALSE(parse_tell(of_tell.substr(0, of_tell.size() - cut)).ok());
+    REQUIRE_FALSE(parse_timer_message(of_timer.substr(0, of_timer.size() - cut)).ok());
+  }
+  CHECK_FALSE(parse_tell(of_tell + 'x').ok());
+  CHECK_FALSE(parse_timer_message(of_timer + 'x').ok());
+  const std::string nothing(25, '\0');
+  CHECK_FALSE(parse_tell(of_tell.substr(0, of_tell.size() - 25) + nothing).ok());
+  CHECK_FALSE(parse_timer_message(of_timer.substr(0, of_timer.size() - 25) + nothing).ok());
+}
+
 TEST_CASE("a repeated timer keeps its beat, however late a tick was handled") {
   const Repeat once{100, Missed::once}, all{100, Missed::all};
   CHECK(next_due(1000, once, 1000) == 1100);
@@ -165,7 +205,9 @@ TEST_CASE("a tell is of a time between 1970 and what six bytes hold, or it is ma
 TEST_CASE("mangled entries are read without harm, and if they are read they are whole") {
   for (std::uint64_t seed = 1; seed <= 50'000; ++seed) {
     std::mt19937_64 random(seed);
-    std::string bytes = random() % 2 == 0 ? bytes_of(tell()) : bytes_of(ring);
+    const std::string all[] = {bytes_of(tell()), bytes_of(ring), bytes_of(traced_tell()),
+                               bytes_of(traced_timer({258, Missed::once}))};
+    std::string bytes = all[random() % 4];
     for (std::uint64_t change = 0; change <= random() % 3 && !bytes.empty(); ++change) {
       const std::size_t at = random() % bytes.size();
       if (random() % 4 == 0)

@@ -180,6 +180,10 @@ TEST_CASE("an entry of the outbox becomes a tell or an event of the relay, or is
   CHECK_FALSE(told->event);
   CHECK(told->target == tell.target);
   CHECK_FALSE(told->first_delivery);
+  CHECK(told->trace.empty());
+  PendingTell traced = tell;
+  traced.trace = {1, 2, 3, 1};
+  CHECK(relay_entry("1-0", bytes_of(traced), false)->trace == traced.trace.traceparent());
   CHECK(relay_entry("1-0", "rubbish", true).error().code == Code::malformed);
 }
 

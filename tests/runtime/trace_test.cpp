@@ -100,6 +100,16 @@ TEST_CASE("a child keeps its trace and its parent's decision; roots are sampled 
   CHECK(always.child({5, 6, 7, 0}).sampled());
 }
 
+TEST_CASE(
+    "that something is a tell is known within a cluster, inherited by nobody, told to nobody") {
+  Tracer tracer({.ratio = 1, .parent_based = true}, [](Span&&) {});
+  const TraceContext told{5, 6, 7, 3 | catga::trace_of_tell};
+  CHECK(catga::of_tell(told));
+  CHECK(told.sampled());
+  CHECK(tracer.child(told).flags == 3);
+  CHECK(told.traceparent().substr(53) == "03");
+}
+
 TEST_CASE("new sampled traces are bounded, so that always on does not tear them apart") {
   Tracer all({.ratio = 1, .parent_based = true}, [](Span&&) {});
   int sampled = 0;
