@@ -4,6 +4,9 @@
 #include "catga/runtime/cluster/membership_wire.hpp"
 #include "catga/runtime/connections.hpp"
 #include "catga/runtime/subscriptions.hpp"
+#include "catga/runtime/telemetry/exporter.hpp"
+#include "catga/runtime/telemetry/resource.hpp"
+#include "catga/runtime/telemetry/tracer.hpp"
 
 #include <algorithm>
 #include <condition_variable>
@@ -15,7 +18,8 @@ namespace catga {
 
 namespace {
 
-constexpr std::chrono::milliseconds view_every{1000};  // should a VIEW be lost
+constexpr std::chrono::milliseconds view_every{1000};          // should a VIEW be lost
+constexpr std::chrono::milliseconds telemetry_patience{2000};  // for what waits at the end
 
 std::int64_t wall_ms() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -47,6 +51,8 @@ struct Client::Private {
       : config(std::move(settings)), log(config.log, config.cluster.name, config.node.id) {}
 
   Config config;
+  std::unique_ptr<Exporter> exporter;  ///< these two are there while telemetry is exported
+  std::unique_ptr<Tracer> tracer;
   Log log;
   NodeStanding standing;
   FrontDoor door;
@@ -77,7 +83,9 @@ struct Client::Private {
     CATGA_TRY(insist(log, "NATS", config.start.patience, stopping, [this] {
       return connections->open_nats(standing, [this](bool is_up) { linked(is_up); });
     }));
+    open_telemetry();
     connections->open_router(standing, stores->owners(), shards);
+    connections->router()->trace_with(tracer.get());
     InboxListener listener;
     listener.on_batch = [this](Incarnation, ViewVersion version) {
       if (version.value > standing.view_version.load()) look_again();
@@ -110,11 +118,32 @@ struct Client::Private {
     auto made = std::make_unique<Subscriptions>(
         Subscriptions::Surroundings{config, connections->nats(), *stores, *connections->router(),
                                     standing, log, stream_options(config), connections->prefix(),
-                                    text_of(connections->process())},
+                                    text_of(connections->process()), tracer.get()},
         std::move(wanted_events));
     const std::lock_guard guard(lock);
     subscriptions = std::move(made);
     subscriptions->start();
+  }
+
+  /// OpenTelemetry's variables say whether and where to, as for a node.
+  void open_telemetry() {
+    OtlpSettings settings = OtlpSettings::from_environment();
+    for (const std::string& warning : settings.warnings)
+      log.write(Severity::warn, "telemetry", "", warning);
+    if (!settings.traces.on && !settings.logs.on) return;
+    const bool traces = settings.traces.on;
+    const SamplerSettings sampler = settings.sampler;
+    otlp::Resource resource =
+        resource_of(settings, config, text_of(connections->process()), OtlpSettings::environment);
+    exporter = std::make_unique<Exporter>(std::move(settings), std::move(resource),
+                                          [this](const std::string& trouble) {
+                                            log.write(Severity::warn, "telemetry", "", trouble);
+                                          });
+    log.add(*exporter);
+    exporter->start();
+    if (!traces) return;
+    tracer =
+        std::make_unique<Tracer>(sampler, [this](Span&& span) { exporter->add(std::move(span)); });
   }
 
   /// On a thread of NATS: what was asked of JetStream is forgotten with the connection.
@@ -181,6 +210,7 @@ struct Client::Private {
     if (reader.joinable()) reader.join();
     views = {};
     if (connections) connections->close();
+    if (exporter) exporter->stop(telemetry_patience);
     stores.reset();
     log.flush();
   }

@@ -14,7 +14,7 @@
 namespace catga {
 
 /// Knows the cluster's view and sends straight to owners, without being a member. May hear events too. Thread-safe after
-/// connect().
+/// connect(). Its asks and tells are traced as a node's are, where OpenTelemetry's variables say so.
 class Client {
  public:
   explicit Client(Config config);

@@ -3,6 +3,8 @@
 #include "catga/runtime/event_place.hpp"
 
 #include <algorithm>
+#include <memory>
+#include <optional>
 #include <utility>
 
 namespace catga {
@@ -27,13 +29,65 @@ Handled outcome_of(const Result<std::string>& answer) {
   }
 }
 
+/// The span of one handling, from the handler's begin until its outcome is known.
+class EventSpan {
+ public:
+  EventSpan(Tracer& tracer, const Subscription& subscription, const EventInfo::Facts& event,
+            const std::string& trace)
+      : tracer_(tracer) {
+    const TraceContext parent = parse_traceparent(trace).value_or(TraceContext{});
+    span_.context = tracer.child(parent);
+    if (!span_.context.sampled()) return;
+    span_.parent = parent.span;
+    span_.parent_remote = static_cast<bool>(parent);
+    span_.kind = SpanKind::consumer;
+    span_.name = "process " + event.source.kind + '/' + event.name;
+    span_.start_ns = Tracer::now_ns();
+    span_.attributes = {{"messaging.system", std::string("catga")},
+                        {"messaging.operation.name", std::string("process")},
+                        {"messaging.operation.type", std::string("process")},
+                        {"messaging.destination.template", event.name},
+                        {"messaging.message.id", text_of(event.id)},
+                        {"catga.entity.kind", event.source.kind},
+                        {"catga.subscription", subscription.name},
+                        {"catga.event.attempt", static_cast<std::int64_t>(event.attempt)}};
+  }
+  const TraceContext& context() const { return span_.context; }
+  void ended(const Handled& outcome) {
+    if (!span_.context.sampled()) return;
+    span_.end_ns = Tracer::now_ns();
+    if (outcome.kind != Handled::Kind::done) {
+      span_.status = SpanStatus::error;
+      span_.status_text = outcome.why;
+      const bool hopeless = outcome.kind == Handled::Kind::hopeless;
+      span_.attributes.push_back({"error.type", std::string(hopeless ? "malformed" : "failed")});
+    }
+    tracer_.ended(std::move(span_));
+  }
+
+ private:
+  Tracer& tracer_;
+  Span span_;
+};
+
 }  // namespace
 
 void handle_event(EventWorld& world, const Subscription& subscription, EventInfo::Facts facts,
-                  std::string payload, std::int64_t first_ms, std::function<void(Handled)> then) {
+                  std::string payload, std::string trace, std::int64_t first_ms,
+                  std::function<void(Handled)> then) {
   world.handlers.post([&world, &subscription, facts = std::move(facts),
-                       payload = std::move(payload), first_ms, then = std::move(then)]() mutable {
+                       payload = std::move(payload), trace = std::move(trace), first_ms,
+                       then = std::move(then)]() mutable {
     const OperationId id = facts.id;
+    std::optional<detail::TraceScope> inside;
+    if (world.tracer != nullptr) {
+      auto span = std::make_shared<EventSpan>(*world.tracer, subscription, facts, trace);
+      inside.emplace(span->context());
+      then = [span, then = std::move(then)](Handled handled) {
+        span->ended(handled);
+        then(std::move(handled));
+      };
+    }
     Result<std::optional<EventCommand>> made =
         subscription.handle(EventInfo(std::move(facts)), payload);
     if (!made.ok() || !*made) {

@@ -9,6 +9,7 @@
 #include "catga/runtime/messaging/jetstream.hpp"
 #include "catga/runtime/standing.hpp"
 #include "catga/runtime/telemetry/log.hpp"
+#include "catga/runtime/telemetry/tracer.hpp"
 #include "catga/runtime/worker_threads.hpp"
 
 #include <atomic>
@@ -28,6 +29,7 @@ struct EventWorld {
   StreamOptions stream;
   std::string prefix;         ///< "catga.<cluster>."
   std::string process;        ///< a token that no other process uses
+  Tracer* tracer = nullptr;   ///< null: nobody traces
   WorkerThreads loop;         ///< one thread: all decisions
   WorkerThreads chores;       ///< calls to JetStream that block
   WorkerThreads handlers;     ///< users' handlers
@@ -45,9 +47,11 @@ struct Handled {
 };
 
 /// Runs the handler on a thread for handlers, sends the command it may want, and says what came of it, on any thread.
-/// `first_ms`: the time of the command's operation.
+/// `first_ms`: the time of the command's operation. `trace`: the traceparent of the event, or empty; the handler's span
+/// is a child of that one.
 void handle_event(EventWorld& world, const Subscription& subscription, EventInfo::Facts facts,
-                  std::string payload, std::int64_t first_ms, std::function<void(Handled)> then);
+                  std::string payload, std::string trace, std::int64_t first_ms,
+                  std::function<void(Handled)> then);
 
 /// The wait before the next attempt, ms.
 std::int64_t event_retry_ms(std::uint32_t attempt);

@@ -155,7 +155,8 @@ void FreeReader::delivered(NatsMessage message) {
                              static_cast<std::uint32_t>(delivery->times)};
       const std::int64_t first_ms =
           delivery->times == 1 ? world_.standing.cluster_now() : event->at_ms;
-      handle_event(world_, subscription_, std::move(facts), std::move(event->payload), first_ms,
+      handle_event(world_, subscription_, std::move(facts), std::move(event->payload),
+                   std::move(event->trace), first_ms,
                    on_loop([sequence](FreeReader& self, const Handled& outcome) {
                      self.handled(sequence, outcome);
                    }));

@@ -382,7 +382,7 @@ struct Node::Private {
       subscriptions = std::make_unique<Subscriptions>(
           Subscriptions::Surroundings{config, connections->nats(), *stores, *connections->router(),
                                       standing, log, stream_options(config), connections->prefix(),
-                                      text_of(process)},
+                                      text_of(process), tracer.get()},
           std::move(wanted_events));
     }
     start_actors(connections->lanes());

@@ -403,7 +403,8 @@ void OrderedPart::start(const EventReader::Step& step) {
   EventInfo::Facts facts{one.event.id,    one.event.source,        one.event.number,
                          one.event.epoch, one.event.at_ms,         one.event.name,
                          step.sequence,   replayed(step.sequence), step.attempt};
-  handle_event(world_, subscription_, std::move(facts), one.event.payload, one.first_ms,
+  handle_event(world_, subscription_, std::move(facts), one.event.payload, one.event.trace,
+               one.first_ms,
                on_loop([sequence = step.sequence, reading = reading_](OrderedPart& self,
                                                                       const Handled& outcome) {
                  if (reading == self.reading_) self.handled(sequence, outcome);
@@ -588,7 +589,7 @@ void OrderedPart::retry_head(const EntityId& source, std::uint64_t so_far,
                                letter->attempts + 1};
         handle_event(
             self.world_, self.subscription_, std::move(facts), letter->event.payload,
-            letter->first_ms,
+            letter->event.trace, letter->first_ms,
             self.on_loop([source, so_far, then, head](OrderedPart& part, const Handled& outcome) {
               if (outcome.kind != Handled::Kind::done)
                 return then(Error{Code::failed, outcome.why});

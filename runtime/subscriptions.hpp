@@ -31,6 +31,7 @@ class Subscriptions final : public ShardTenants {
     StreamOptions stream;
     std::string prefix;
     std::string process;
+    Tracer* tracer = nullptr;  ///< null: nobody traces
   };
   /// All of it must outlive this object, and be there until close().
   Subscriptions(Surroundings around, std::vector<Subscription> subscriptions);

@@ -278,6 +278,29 @@ TEST_CASE(
   CHECK(collector.offences() == std::vector<std::string>{});
 }
 
+TEST_CASE(
+    "an event's handler and the command it makes are in the trace of the turn that published") {
+  if (!servers_here()) return;
+  Collector collector;
+  Scene scene({}, {.user = "", .password = "", .jetstream = true});
+  scene.program = "catga-test-events";
+  scene.launch("a", {}, environment(collector));
+  scene.expect_ready("a");
+  TracedCaller caller(scene);
+  caller.call("source.k.Emit", R"({"count":1,"whisper":false})");
+  const json emitted = only(collector, "source/Emit", server);
+  const json handled = only(collector, "process source/Counted", consumer);
+  const json asked = only(collector, "follower/Follow", client);
+  const json followed = only(collector, "follower/Follow", server);
+  CHECK(emitted["traceId"] == outer_trace);
+  CHECK(child_of(handled, emitted));
+  CHECK(child_of(asked, handled));
+  CHECK(child_of(followed, asked));
+  CHECK(attribute(handled, "catga.subscription") == "followers");
+  CHECK(attribute(handled, "messaging.destination.template") == "Counted");
+  CHECK(collector.offences() == std::vector<std::string>{});
+}
+
 TEST_CASE("without OpenTelemetry's variables nothing is sent and nothing is carried") {
   if (!servers_here()) return;
   Scene scene;
