@@ -77,7 +77,7 @@ Result<SagaEvent> run(const Source& source) {
 
 Result<std::vector<std::string>> published_by(const SagaProgress& saga,
                                               const std::vector<JournalEntry>& entries, Epoch epoch,
-                                              std::uint64_t published) {
+                                              std::uint64_t published, const std::string& trace) {
   std::vector<std::string> outbox;
   const SagaName name = saga.name();
   const EntityId itself{std::string(name.type), std::string(name.id)};
@@ -100,6 +100,7 @@ Result<std::vector<std::string>> published_by(const SagaProgress& saga,
       event.at_ms = entry.at_ms;
       event.name = std::move(made.name);
       event.payload = std::move(made.payload);
+      event.trace = trace;
       outbox.push_back(bytes_of(event));
     }
   }

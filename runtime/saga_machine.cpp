@@ -32,7 +32,7 @@ constexpr std::uint64_t child_end_domain = 48;
 
 namespace header {
 constexpr std::string_view why = "why", version = "dv", fingerprint = "fp", created = "c",
-                           parent = "pa", events = "n";
+                           parent = "pa", events = "n", trace = "tr";
 }
 
 void set_field(SagaFields& fields, std::string_view name, std::string value) {
@@ -228,6 +228,7 @@ void SagaMachine::create(const Envelope& envelope, SagaActions& actions, const S
   if (!start->parent.type.empty()) {
     set_field(create_->fields, header::parent, encode(start->parent));
   }
+  if (start_in_) set_field(create_->fields, header::trace, start_in_.text());
   creator_ = envelope.operation;
   phase_ = Phase::creating;
   actions.push_back(Create{*create_});
@@ -564,7 +565,9 @@ void SagaMachine::write(std::vector<JournalEntry> entries, SagaActions& actions,
 Result<std::vector<std::string>> SagaMachine::events_of(
     const std::vector<JournalEntry>& entries) const {
   if (standing_in_) return std::vector<std::string>{};
-  return published_by(*progress_, entries, seat_.token.epoch, number_in(header_, header::events));
+  const TraceContext own = trace().own;
+  return published_by(*progress_, entries, seat_.token.epoch, number_in(header_, header::events),
+                      own ? own.traceparent() : std::string{});
 }
 
 /// What would be published cannot be made: back to what the store has, and park there. Those who asked wait for the
@@ -610,6 +613,7 @@ std::optional<std::string> SagaMachine::tell_parent(const ChildEnd& end,
   tell.at_ms = moment.now_ms;
   tell.message = saga_call::signal;
   tell.payload = encode(said);
+  tell.trace = trace().own;
   return bytes_of(tell);
 }
 
@@ -1081,7 +1085,7 @@ SagaLook SagaMachine::look(const LookAtSaga& what) const {
   look.status = name_of(now.status);
   look.cause = now.cause;
   look.version = now.version;
-  look.created_ms = static_cast<std::int64_t>(number_in(header_, header::created));
+  look.created_ms = created_ms();
   look.updated_ms = static_cast<std::int64_t>(number_in(header_, saga_field::updated));
   look.recoveries = number_in(header_, saga_field::recoveries);
   look.entries = length_;
@@ -1128,6 +1132,12 @@ std::optional<SagaStanding> SagaMachine::standing() const {
   now.status = *status;
   now.cause = find_field(header_, header::why);
   return now;
+}
+
+SagaTrace SagaMachine::trace() const { return SagaTrace::read(find_field(header_, header::trace)); }
+
+std::int64_t SagaMachine::created_ms() const {
+  return static_cast<std::int64_t>(number_in(header_, header::created));
 }
 
 bool SagaMachine::idle() const {

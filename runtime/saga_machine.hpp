@@ -25,6 +25,7 @@
 #include "catga/entities/saga/requests.hpp"
 #include "catga/persistence/saga_store.hpp"
 #include "catga/runtime/envelope.hpp"
+#include "catga/runtime/saga_trace.hpp"
 #include "catga/sharding/token.hpp"
 
 #include <chrono>
@@ -164,6 +165,8 @@ class SagaMachine {
   /// Load it and go on.
   SagaActions recover(const SagaMoment& moment);
   SagaActions arrived(Envelope envelope, const SagaMoment& moment);
+  /// A saga that is made from now on says in its header that it stands there. None: nobody traces it.
+  void start_in(SagaTrace trace) { start_in_ = std::move(trace); }
   SagaActions fired(std::string timer, const SagaMoment& moment);
   SagaActions created(Result<SagaCreated> answer, const SagaMoment& moment);
   SagaActions loaded(Result<SagaLoaded> answer, const SagaMoment& moment);
@@ -194,6 +197,10 @@ class SagaMachine {
   /// Loaded or created, and first decisions were carried out.
   bool settled() const { return settled_; }
   const EntityId& saga() const { return seat_.saga; }
+  /// As its header says; none: nobody traces it.
+  SagaTrace trace() const;
+  /// Cluster time; 0: not known.
+  std::int64_t created_ms() const;
 
  private:
   enum class Phase { fresh, creating, loading, ready, absent };
@@ -262,6 +269,7 @@ class SagaMachine {
   bool draining_ = false;
   bool fenced_ = false;  ///< waits for another token
   bool settled_ = false;
+  SagaTrace start_in_;
   OperationId creator_;  ///< of the start that made it, if it was made here
 
   // what the store has

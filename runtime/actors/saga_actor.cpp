@@ -39,6 +39,7 @@ SagaActor::SagaActor(caf::actor_config& config, Host& host, SagaStart start)
       slot_(std::move(start.slot)),
       machine_(host.sagas, host.saga_limits, start.seat, start.origin),
       saga_(start.seat.saga) {
+  if (host_.tracer != nullptr) spans_ = std::make_unique<SagaSpans>(*host_.tracer, saga_);
   host_.sagas_in_memory.fetch_add(1, std::memory_order_relaxed);
   // Of this class's code: user code is guarded. Its supervisor hears of the end, the log of the why.
   set_exception_handler([this](std::exception_ptr& thrown) -> caf::error {
@@ -67,6 +68,8 @@ caf::behavior SagaActor::make_behavior() {
         received_ += 1;
         happens([this, envelope = message.envelope](const SagaMoment& now) {
           gauge_->handled.fetch_add(1, std::memory_order_release);
+          if (spans_ && envelope->message == saga_call::start)
+            machine_.start_in(spans_->starts(envelope->trace));
           return machine_.arrived(std::move(*envelope), now);
         });
       },
@@ -93,6 +96,7 @@ caf::behavior SagaActor::make_behavior() {
         });
       },
       [this](const SagaStepAnswered& message) {
+        if (spans_) spans_->attempt_ended(message.task, message.attempt, *message.reply);
         happens([this, message](const SagaMoment& now) {
           return machine_.answered(message.task, message.attempt, *message.reply, now);
         });
@@ -260,6 +264,8 @@ void SagaActor::act(saga_action::Write& action) {
 void SagaActor::act(saga_action::Send& action) {
   count_retry(action.task, action.attempt);
   Ask ask = step_ask(action.task, action.call, shard_id_, token_.epoch);
+  std::optional<catga::detail::TraceScope> inside;
+  if (spans_) inside.emplace(spans_->attempt_begins(machine_.trace(), action.task, action.attempt));
   host_.router.ask(std::move(ask), [self = self_handle(), task = action.task,
                                     attempt = action.attempt](Result<std::string> answer) {
     auto reply = std::make_shared<Result<StepReply>>(step_reply(task, std::move(answer)));
@@ -274,6 +280,8 @@ void SagaActor::act(saga_action::CallChild& action) {
   ask.message = std::move(action.message);
   ask.payload = std::move(action.payload);
   ask.timeout = action.task.timeout;
+  std::optional<catga::detail::TraceScope> inside;
+  if (spans_) inside.emplace(spans_->attempt_begins(machine_.trace(), action.task, action.attempt));
   host_.router.ask(std::move(ask), [self = self_handle(), task = action.task,
                                     attempt = action.attempt](Result<std::string> answer) {
     auto reply = std::make_shared<Result<StepReply>>(
@@ -283,6 +291,8 @@ void SagaActor::act(saga_action::CallChild& action) {
 }
 
 void SagaActor::act(saga_action::Forget& action) {
+  std::optional<catga::detail::TraceScope> inside;
+  if (spans_) inside.emplace(Tracer::unsampled());  // its trace is over
   host_.router.ask(forget_ask(action, shard_id_, token_.epoch),
                    [self = self_handle()](const Result<std::string>& answer) {
                      caf::anon_send(self, SagaForgot{answer.ok()});
@@ -381,6 +391,10 @@ void SagaActor::ended(const SagaNews& news) {
     figures.finished[outcome] += 1;
     figures.duration_ms += static_cast<std::uint64_t>(std::max<std::int64_t>(news.lasted_ms, 0));
   });
+  if (spans_) {
+    const std::int64_t now = host_.standing.cluster_now();
+    spans_->ended(machine_.trace(), news, outcome, now - machine_.created_ms());
+  }
   const bool well = news.standing.status == SagaStatus::completed;
   const std::string status(name_of(news.standing.status));
   const EventName event = well ? EventName("catga.saga.completed")

@@ -3,6 +3,7 @@
 #include "catga/runtime/actors/messages.hpp"
 #include "catga/runtime/actors/saga_messages.hpp"
 #include "catga/runtime/actors/saga_slots.hpp"
+#include "catga/runtime/actors/saga_spans.hpp"
 #include "catga/runtime/actors/surroundings.hpp"
 
 #include <caf/event_based_actor.hpp>
@@ -69,6 +70,7 @@ class SagaActor final : public caf::event_based_actor {
   std::shared_ptr<void> slot_;
   SagaMachine machine_;
   const EntityId saga_;
+  std::unique_ptr<SagaSpans> spans_;  ///< null while nobody traces
 
   std::deque<Happening> backlog_;  // the session is over, or the shard rests
   std::uint64_t received_ = 0;

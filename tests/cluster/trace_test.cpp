@@ -3,9 +3,13 @@
 #include <catga/sharding/ring.hpp>
 
 #include "../support/collector.hpp"
+#include "event_kinds.hpp"
+#include "lone_node.hpp"
+#include "sagas.hpp"
 #include "scene.hpp"
 
 #include <csignal>
+#include <cstdlib>
 #include <set>
 
 namespace catga::testing {
@@ -68,6 +72,23 @@ std::string key_that_moves(const std::vector<std::string>& others, const std::st
   FAIL("no shard moves");
   return {};
 }
+
+/// OpenTelemetry's variables of this very program: its client traces.
+class Traced {
+ public:
+  explicit Traced(const Collector& collector) : variables_(environment(collector)) {
+    for (const auto& [name, value] : variables_)
+      ::setenv(name.c_str(), value.c_str(), 1);  // NOLINT: no other thread runs yet
+  }
+  ~Traced() {
+    for (const auto& [name, value] : variables_) ::unsetenv(name.c_str());  // NOLINT
+  }
+  Traced(const Traced&) = delete;
+  Traced& operator=(const Traced&) = delete;
+
+ private:
+  const NodeProcess::Environment variables_;
+};
 
 /// The one span of this name and kind, once it is there.
 json only(Collector& collector, const std::string& name, int kind) {
@@ -224,6 +245,89 @@ TEST_CASE("an ask is followed from its caller through the entities it asks, to t
       if (record.value("eventName", "") == "catga.node.drained") return true;
     return false;
   }));
+  CHECK(collector.offences() == std::vector<std::string>{});
+}
+
+TEST_CASE("a saga is one trace with its steps, what they ask and what is undone, whoever runs it") {
+  if (!servers_here()) return;
+  Collector collector;
+  Scene scene;
+  const Traced traced(collector);  // the nodes inherit it
+  LoneNode node(scene);
+  Client& caller = scene.client();
+  for (const char* shelf : {"tea", "cup", "purse", "mails", "counts"})
+    must(caller.ref<Shelf>(shelf).ask(Stock{10}, {.timeout = 20s}));
+  TestOrder order;
+  order.id = "17";
+  order.shelves = {"tea", "cup"};
+  order.purse = "purse";
+  order.price = 5;
+  order.asks = true;
+  order.last = "nothing";  // is refused: all goes back
+  const auto saga = must(caller.start(order_saga(), order.id, order));
+  const auto step = [&collector](const std::string& name, bool undo) {
+    std::vector<json> found;
+    for (json& span : named(collector, "catga.saga.step")) {
+      if (attribute(span, "catga.saga.step") == name &&
+          attribute(span, "catga.saga.undo") == (undo ? "true" : "false"))
+        found.push_back(std::move(span));
+    }
+    return found;
+  };
+  REQUIRE(eventually([&] { return step("pay", false).size() == 1; }));
+  const std::string first_owner = node_of(step("pay", false)[0]);
+  node.process().kill9();
+  node.launch();
+  must(saga.signal("approval", "1", Approval{"bob"}));
+  CHECK(must(saga.wait(30s)).status == SagaStatus::compensated);
+
+  const json whole = only(collector, "catga.saga", internal);
+  const json start = only(collector, "order/$saga.start", client);
+  CHECK_FALSE(start.contains("parentSpanId"));
+  CHECK(node_of(start) == "client");
+  CHECK(child_of(whole, start));
+  CHECK(node_of(whole) != first_owner);
+  CHECK(attribute(whole, "catga.saga.type") == "order");
+  CHECK(attribute(whole, "catga.saga.id") == "17");
+  CHECK(attribute(whole, "catga.saga.outcome") == "compensated");
+  CHECK(whole["status"].value("code", 0) == 0);
+  const std::map<std::pair<std::string, bool>, std::string> expected{
+      {{"line#0", false}, "shelf/Take"},   {{"line#1", false}, "shelf/Take"},
+      {{"pay", false}, "shelf/Take"},      {{"mail", false}, "shelf/Take"},
+      {{"count", false}, "shelf/Take"},    {{"last", false}, "shelf/Take"},
+      {{"line#0", true}, "shelf/PutBack"}, {{"line#1", true}, "shelf/PutBack"},
+      {{"pay", true}, "shelf/PutBack"},    {{"mail", true}, "shelf/PutBack"},
+      {{"count", true}, "shelf/PutBack"}};
+  std::set<std::string> owners;
+  REQUIRE(eventually([&] {
+    return named(collector, "catga.saga.step").size() >= expected.size() &&
+           named(collector, "shelf/PutBack").size() >= 10;
+  }));
+  const std::vector<json> all = collector.spans();
+  for (const auto& [which, asks] : expected) {
+    const auto& [name, undo] = which;
+    INFO(name << (undo ? ", undone" : ""));
+    const std::vector<json> found = step(name, undo);
+    REQUIRE(found.size() == 1);
+    CHECK(child_of(found[0], whole));
+    CHECK(attribute(found[0], "catga.saga.attempt") == "1");
+    CHECK(attribute(found[0], "outcome") == (name == "last" ? "rejected" : "ok"));
+    CHECK(found[0]["status"].value("code", 0) == 0);
+    CHECK(std::stoll(found[0]["startTimeUnixNano"].get<std::string>()) >=
+          std::stoll(whole["startTimeUnixNano"].get<std::string>()) - 50'000'000);
+    owners.insert(node_of(found[0]));
+    int asked = 0, turns = 0;
+    for (const json& ask : all) {
+      if (ask["kind"] != client || !child_of(ask, found[0])) continue;
+      CHECK(ask["name"] == asks);
+      asked += 1;
+      for (const json& turn : all)
+        if (turn["kind"] == server && child_of(turn, ask)) turns += 1;
+    }
+    CHECK(asked == 1);
+    CHECK(turns == 1);
+  }
+  CHECK(owners.size() == 2);
   CHECK(collector.offences() == std::vector<std::string>{});
 }
 

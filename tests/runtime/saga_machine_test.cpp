@@ -694,3 +694,42 @@ TEST_CASE(
   CHECK(timers[0].member == "s|order/17|step.approval");
   CHECK_FALSE(timers[0].due_ms);
 }
+
+TEST_CASE("a saga keeps its place in its trace in the header, and whoever loads it goes on there") {
+  const catga::SagaDefinitions definitions{cluster::order_saga().shared()};
+  const catga::SagaSeat seat{
+      catga::ShardId{3}, {catga::Epoch{1}, catga::Incarnation{1, 1}}, {"order", "o"}};
+  const catga::SagaMoment now{1000, 1000, 0.5};
+  for (const bool traced : {true, false}) {
+    const catga::SagaTrace place =
+        traced ? catga::SagaTrace{{1, 2, 3, 1}, {1, 2, 4, 1}} : catga::SagaTrace{};
+    catga::SagaMachine machine(definitions, {}, seat, {});
+    catga::StartSaga start;
+    start.input = catga::encode(an_order());
+    catga::Envelope envelope;
+    envelope.entity = seat.saga;
+    envelope.message = catga::saga_call::start;
+    envelope.payload = catga::encode(start);
+    envelope.operation = {7, 7};
+    envelope.deadline_ms = 5000;
+    machine.start_in(place);
+    const catga::SagaActions made = machine.arrived(envelope, now);
+    REQUIRE(made.size() == 1);
+    const catga::SagaCreate create = std::get<catga::saga_action::Create>(made[0]).create;
+    CHECK(catga::find_field(create.fields, "tr") == place.text());
+    CHECK(machine.trace() == catga::SagaTrace{});  // nothing is there yet
+    (void)machine.created(catga::SagaCreated{}, now);
+    CHECK(machine.trace() == place);
+    CHECK(machine.created_ms() == 1000);
+
+    catga::SagaMachine successor(definitions, {}, seat, {.after_crash = true});
+    (void)successor.recover(now);
+    catga::SagaLoaded loaded;
+    loaded.fields = create.fields;
+    loaded.fields.emplace_back("st", "running");
+    loaded.journal = {create.input};
+    loaded.length = 1;
+    (void)successor.loaded(std::move(loaded), now);
+    CHECK(successor.trace() == place);
+  }
+}

@@ -1,5 +1,6 @@
 // Trace contexts, the sampler, OpenTelemetry's variables, and the trace of a rebalance without a cluster.
 #include <catga/entities/trace.hpp>
+#include <catga/runtime/saga_trace.hpp>
 #include <catga/runtime/telemetry/rebalance_spans.hpp>
 #include <catga/runtime/telemetry/resource.hpp>
 #include <catga/runtime/telemetry/tracer.hpp>
@@ -108,6 +109,19 @@ TEST_CASE(
   CHECK(told.sampled());
   CHECK(tracer.child(told).flags == 3);
   CHECK(told.traceparent().substr(53) == "03");
+}
+
+TEST_CASE("where a saga stands in its trace is read as it was written, and rubbish is no trace") {
+  const catga::SagaTrace begun{{5, 6, 7, 3}, {}}, started{{5, 6, 7, 3}, {5, 6, 8, 1}};
+  CHECK(begun.text() == "00-00000000000000050000000000000006-0000000000000007-03");
+  CHECK(started.text() ==
+        begun.text() + " 00-00000000000000050000000000000006-0000000000000008-01");
+  CHECK(catga::SagaTrace::read(begun.text()) == begun);
+  CHECK(catga::SagaTrace::read(started.text()) == started);
+  CHECK(catga::SagaTrace{}.text().empty());
+  for (const char* rubbish : {"", " ", "rubbish", "00-0-0-0 00-0-0-0"})
+    CHECK_FALSE(catga::SagaTrace::read(rubbish));
+  CHECK(catga::SagaTrace::read(begun.text() + " rubbish") == begun);
 }
 
 TEST_CASE("new sampled traces are bounded, so that always on does not tear them apart") {
