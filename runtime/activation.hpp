@@ -148,16 +148,16 @@ class Activation {
     bool reads_only = false;  ///< a query, or a failed turn: `unavailable` if the commit fails
   };
   struct Batch {  ///< turns that share a commit
+    std::size_t turns = 0;
+    std::size_t bytes = 0;
+    bool state_changed = false;
+    bool erased = false;
     std::vector<Waiting> waiting;
     std::vector<std::pair<OperationId, OperationRecord>> operations;
     std::vector<std::string> outbox;
     std::vector<TimerWrite> timers;
     std::vector<std::pair<std::string, std::int64_t>> fired;
     SagaWrites saga;
-    std::size_t turns = 0;
-    std::size_t bytes = 0;
-    bool state_changed = false;
-    bool erased = false;
   };
   struct Pending {                   ///< an operation that is running, or behind the gate
     std::uint64_t request_hash = 0;  ///< 0: a tombstone, for any request
@@ -211,27 +211,40 @@ class Activation {
   void send_asks();
   bool uncommitted() const { return commit_ || forming_.turns != 0; }
 
+  // What a query needs stands first and together: entities are far apart in memory, and each line of it that is not in
+  // the cache costs more than the work.
   ActivationHost& host_;
   const Kind& kind_;
   Messenger& messenger_;
   const ActivationLimits& limits_;
   const ShardId shard_;
-  EntityId entity_;
-  OwnerToken token_;
-
-  Waitlist<Envelope> queue_;
+  bool loading_ = true;  ///< a load is under way or due
+  bool load_sent_ = false;
+  bool load_stale_ =
+      false;  ///< the answer on its way is of no use: the memory was dropped meanwhile
+  bool maybe_written_ = false;  ///< a copy of the commit under way ended without an answer
+  bool fenced_ = false;         ///< the shard's word is awaited
+  bool commit_fenced_ = false;  ///< by the commit, not by a load beside it
+  bool draining_ = false;
+  bool passivate_ = false;
+  bool dropped_ = false;
   std::unique_ptr<Instance> instance_;
+  std::unique_ptr<Running> running_;
+  std::unique_ptr<Commit> commit_;  ///< the one under way, to be sent again
+  std::optional<OperationId> looking_up_;
+  Waitlist<Envelope> queue_;
+  Begun begun_;
+  EntityId entity_;
+  Batch under_way_, forming_;
+
+  OwnerToken token_;
   std::unique_ptr<Instance> shadow_;  ///< answers queries while a turn is suspended
   std::string state_bytes_;           ///< of the newest finished turn
   std::string version_;               ///< of the newest commit sent or acknowledged
   std::uint64_t count_ = 0;
   Generations generations_;  ///< field `g`
 
-  bool loading_ = true;  ///< a load is under way or due
-  bool load_sent_ = false;
-  OwnerToken load_token_;  ///< it was sent under
-  bool load_stale_ =
-      false;  ///< the answer on its way is of no use: the memory was dropped meanwhile
+  OwnerToken load_token_;  ///< the load was sent under
   std::int64_t load_wait_ = 0, load_again_at_ = 0, load_failing_since_ = 0;
   std::string refusal_;  ///< what the store said to the commit under way
   std::int64_t loaded_at_ = 0;
@@ -239,30 +252,18 @@ class Activation {
   std::unordered_map<OperationId, OperationRecord> records_;
   Waitlist<OperationId> records_order_;
   std::int64_t known_since_ = 0;  ///< ids younger than this and not in records_ were never recorded
-  std::optional<OperationId> looking_up_;
   std::optional<OperationId> looked_up_;  ///< and not found: it may run
   std::size_t records_bytes_ = 0;
   std::unordered_map<std::string, std::optional<std::int64_t>>
       timers_said_;  ///< newest words of our turns; none: ended
   Waitlist<std::string> timers_order_;
 
-  Batch forming_, under_way_;
-  std::unique_ptr<Commit> commit_;  ///< the one under way, to be sent again
-  bool maybe_written_ = false;      ///< a copy of it ended without an answer
-  bool fenced_ = false;             ///< the shard's word is awaited
-  bool commit_fenced_ = false;      ///< by the commit, not by a load beside it
   std::int64_t refused_since_ = 0, commit_again_at_ = 0, commit_wait_ = 0;
 
-  std::unique_ptr<Running> running_;
   std::unordered_map<OperationId, Pending> pending_;
   std::vector<std::pair<Ask, std::uint64_t>> asks_held_;
   std::unordered_map<std::uint64_t, Answered> asks_open_;
   std::uint64_t next_ask_ = 1;
-
-  bool draining_ = false;
-  bool passivate_ = false;
-  bool dropped_ = false;
-  Begun begun_;
 };
 
 }  // namespace catga

@@ -52,11 +52,11 @@ EntityActor::EntityActor(Host& host, const Kind& kind, EntityStart start)
       serial_(start.serial),
       shard_actor_(std::move(start.shard_actor)),
       gate_(std::move(start.gate)),
-      activation_(*this, kind, host.router, host.limits, start.shard, std::move(start.entity),
-                  start.token),
       counts_(host.metrics.of(kind.name)),
       token_(start.token),
-      since_ns_(boot_ns()) {
+      since_ns_(boot_ns()),
+      activation_(*this, kind, host.router, host.limits, start.shard, std::move(start.entity),
+                  start.token) {
   host_.active.fetch_add(1, std::memory_order_relaxed);
   if (host_.tracer != nullptr) {
     spans_ = std::make_unique<TurnSpans>(

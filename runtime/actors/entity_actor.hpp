@@ -63,8 +63,9 @@ class EntityActor final : public caf::ref_counted, public caf::resumable, privat
 
   /// Any thread. Dropped if the entity has ended.
   template <class Message>
-  void post(Message message) {
-    if (mailbox_.put(std::move(message)) == Put::wakes) wake();
+  void post(Message&& message) {
+    static_assert(!std::is_lvalue_reference_v<Message>, "what is posted is moved");
+    if (mailbox_.put(std::forward<Message>(message)) == Put::wakes) wake();
   }
   const Gauge& gauge() const { return gauge_; }
 
@@ -136,7 +137,7 @@ class EntityActor final : public caf::ref_counted, public caf::resumable, privat
   const std::shared_ptr<ShardGate> gate_;
   Mailbox<EntityMail> mailbox_;
   Gauge gauge_;
-  Activation activation_;
+  // What every message needs stands together and in front, in the activation too: see WorkerQueue::fetch().
   KindMetrics& counts_;
   OwnerToken token_;
   caf::execution_unit* unit_ = nullptr;  ///< while it runs
@@ -152,6 +153,7 @@ class EntityActor final : public caf::ref_counted, public caf::resumable, privat
   bool retry_armed_ = false;
   bool loaded_ = false;
   Passivation why_leaving_ = Passivation::failure;  ///< unless somebody says why
+  Activation activation_;
 };
 
 }  // namespace catga::actors
