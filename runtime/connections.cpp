@@ -7,6 +7,10 @@ namespace catga {
 namespace {
 constexpr std::chrono::milliseconds clock_every{10};
 constexpr std::int64_t complain_every_ms = 1000;
+
+bool is_message(const wire::Record& record) {
+  return std::holds_alternative<wire::Message>(record);
+}
 }  // namespace
 
 // ---- the front door ----------------------------------------------------------------------------------------------
@@ -213,14 +217,13 @@ void Connections::take(const wire::Batch& batch) {
   const std::int64_t now = boot_ms();
   const Lanes::Gathering together(*lanes_);
   std::vector<Envelope> envelopes;
+  envelopes.reserve(static_cast<std::size_t>(std::ranges::count_if(batch.records, is_message)));
   for (const wire::Record& record : batch.records) {
     if (const auto* message = std::get_if<wire::Message>(&record)) {
-      Result<Envelope> envelope = wire::decode(message->body, now);
-      if (envelope.ok())
-        envelopes.push_back(std::move(*envelope));
-      else
-        complain("a message of node " + text_of(batch.sender) +
-                 " is dropped: " + envelope.error().text);
+      const Status read = wire::decode_into(envelopes.emplace_back(), message->body, now);
+      if (read.ok()) continue;
+      envelopes.pop_back();
+      complain("a message of node " + text_of(batch.sender) + " is dropped: " + read.error().text);
     } else if (const auto* reply = std::get_if<wire::Reply>(&record)) {
       router_->replied(*reply);
     } else {

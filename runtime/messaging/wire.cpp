@@ -13,18 +13,25 @@ constexpr std::uint8_t format = 1;
 constexpr std::uint8_t code_ok = 255;
 constexpr std::size_t path_max = 16;
 
-void put(ByteWriter& write, const Message& record) {
-  (void)write;
-  (void)record;  // its body is appended as it is
+// The two that every ask pays have their size measured first.
+void append_record(std::string& out, std::uint8_t type, const Message& record) {
+  ByteFiller fill(out, 1 + ByteFiller::size_of(record.body));
+  fill.u8(type);
+  fill.text(record.body);
 }
-void put(ByteWriter& write, const Reply& record) {
-  write.u64(record.correlation);
-  write.u8(record.ok ? code_ok : static_cast<std::uint8_t>(record.code));
-  write.u32(record.retry_after_ms);
-  write.text(record.bytes);
-  write.u32(record.shard.value);
-  write.u64(record.epoch.value);
-  write.id(record.owner);
+void append_record(std::string& out, std::uint8_t type, const Reply& record) {
+  constexpr std::size_t numbers = 8 + 1 + 4 + 4 + 8 + 16;
+  const std::size_t length = numbers + ByteFiller::size_of(record.bytes);
+  ByteFiller fill(out, 1 + 4 + length);
+  fill.u8(type);
+  fill.u32(static_cast<std::uint32_t>(length));
+  fill.u64(record.correlation);
+  fill.u8(record.ok ? code_ok : static_cast<std::uint8_t>(record.code));
+  fill.u32(record.retry_after_ms);
+  fill.text(record.bytes);
+  fill.u32(record.shard.value);
+  fill.u64(record.epoch.value);
+  fill.id(record.owner);
 }
 void put(ByteWriter& write, const Owns& record) {
   write.u32(record.shard.value);
@@ -163,15 +170,24 @@ std::string header(Incarnation sender, ViewVersion version) {
   return out;
 }
 
-void append(std::string& out, const Record& record) {
+namespace {
+
+/// Those of the shard protocol.
+template <class Body>
+void append_record(std::string& out, std::uint8_t type, const Body& body) {
   ByteWriter write(out);
-  write.u8(static_cast<std::uint8_t>(record.index() + 1));
-  if (const auto* message = std::get_if<Message>(&record)) return write.text(message->body);
+  write.u8(type);
   const std::size_t length_at = out.size();
   write.u32(0);
-  std::visit([&write](const auto& body) { put(write, body); }, record);
-  const auto length = static_cast<std::uint32_t>(out.size() - length_at - 4);
-  for (std::size_t i = 0; i < 4; ++i) out[length_at + i] = static_cast<char>(length >> (8 * i));
+  put(write, body);
+  store_number(out.data() + length_at, out.size() - length_at - 4, 4);
+}
+
+}  // namespace
+
+void append(std::string& out, const Record& record) {
+  const auto type = static_cast<std::uint8_t>(record.index() + 1);
+  std::visit([&out, type](const auto& body) { append_record(out, type, body); }, record);
 }
 
 Result<Batch> read(std::string_view bytes) {
@@ -182,6 +198,8 @@ Result<Batch> read(std::string_view bytes) {
                  "a batch of format " + std::to_string(found) + ", this node speaks 1"};
   }
   Batch batch;
+  constexpr std::size_t usual_bytes = 64;  // of a record, at least
+  batch.records.reserve(bytes.size() / usual_bytes);
   batch.sender = read.id<Incarnation>();
   batch.version = ViewVersion{read.u64()};
   while (read.ok() && !read.at_end()) {
@@ -199,7 +217,9 @@ Result<Batch> read(std::string_view bytes) {
 namespace {
 
 /// Behind the path, only of a step of a saga: 1 verb, 4 shard, 8 epoch.
-void put(ByteWriter& write, const SagaStep& step) {
+constexpr std::size_t step_bytes = 1 + 4 + 8;
+
+void put(ByteFiller& write, const SagaStep& step) {
   write.u8(static_cast<std::uint8_t>(step.verb));
   write.u32(step.shard.value);
   write.u64(step.epoch.value);
@@ -216,8 +236,9 @@ Status get(ByteReader& read, std::uint8_t verb, SagaStep& step) {
 
 /// Behind that, only while somebody traces: 1 mark, 16 trace id, 8 span id, 1 flags.
 constexpr std::uint8_t trace_mark = 0x80;
+constexpr std::size_t trace_bytes = 1 + 16 + 8 + 1;
 
-void put(ByteWriter& write, const TraceContext& trace) {
+void put(ByteFiller& write, const TraceContext& trace) {
   write.u8(trace_mark);
   write.u64(trace.trace_high);
   write.u64(trace.trace_low);
@@ -251,10 +272,23 @@ Status get_options(ByteReader& read, Envelope& envelope) {
 
 }  // namespace
 
+namespace {
+
+std::size_t encoded_size(const Envelope& envelope) {
+  constexpr std::size_t numbers = 1 + 1 + 8 + 16 + 8 + 4 + 16 + 8 + 1;
+  std::size_t size = numbers + ByteFiller::size_of(envelope.entity) +
+                     ByteFiller::size_of(envelope.message) + ByteFiller::size_of(envelope.payload);
+  for (const EntityId& entity : envelope.path) size += ByteFiller::size_of(entity);
+  if (envelope.saga) size += step_bytes;
+  if (envelope.trace) size += trace_bytes;
+  return size;
+}
+
+}  // namespace
+
 std::string encode(const Envelope& envelope, std::int64_t now_ms) {
   std::string out;
-  out.reserve(128 + envelope.payload.size());
-  ByteWriter write(out);
+  ByteFiller write(out, encoded_size(envelope));
   write.u8(static_cast<std::uint8_t>(envelope.kind));
   write.u8(envelope.hops);
   write.u64(envelope.route_epoch.value);
@@ -276,8 +310,13 @@ std::string encode(const Envelope& envelope, std::int64_t now_ms) {
 }
 
 Result<Envelope> decode(std::string_view body, std::int64_t now_ms) {
+  Result<Envelope> envelope = Envelope{};
+  if (Status read = decode_into(*envelope, body, now_ms); !read) return read.error();
+  return envelope;
+}
+
+Status decode_into(Envelope& envelope, std::string_view body, std::int64_t now_ms) {
   ByteReader read(body);
-  Envelope envelope;
   const std::uint8_t kind = read.u8();
   if (kind > static_cast<std::uint8_t>(MessageClass::query))
     return Error{Code::malformed, "a message of an unknown class"};
@@ -289,13 +328,14 @@ Result<Envelope> decode(std::string_view body, std::int64_t now_ms) {
   envelope.deadline_ms = now_ms + read.u32();
   envelope.reply_to = read.id<Incarnation>();
   envelope.correlation = read.u64();
-  envelope.entity = read.entity();
+  envelope.entity.kind = read.text();
+  envelope.entity.key = read.text();
   envelope.message = read.text();
   envelope.payload = read.text();
   const std::uint8_t path = read.u8();
   if (path > path_max) return Error{Code::malformed, "a path of more than 16 entities"};
   for (std::uint8_t i = 0; i < path && read.ok(); ++i) envelope.path.push_back(read.entity());
-  if (Status known = get_options(read, envelope); !known) return known.error();
+  if (Status known = get_options(read, envelope); !known) return known;
   if (!read.ok() || !read.at_end())
     return Error{Code::malformed, "a message is cut short or too long"};
   if (envelope.operation_ms < 0 || envelope.operation_ms >= time_end_ms) {
@@ -305,7 +345,7 @@ Result<Envelope> decode(std::string_view body, std::int64_t now_ms) {
   if (envelope.kind != MessageClass::query && !envelope.operation) {
     return Error{Code::malformed, "a command without an operation id"};
   }
-  return envelope;
+  return Done{};
 }
 
 }  // namespace catga::wire

@@ -96,5 +96,8 @@ Result<Batch> read(std::string_view bytes);
 std::string encode(const Envelope& envelope, std::int64_t now_ms);
 /// Errors: malformed.
 Result<Envelope> decode(std::string_view body, std::int64_t now_ms);
+/// The same into an envelope as it was made: one is large, and moving it costs a quarter of reading it. After an error it
+/// holds rubbish.
+Status decode_into(Envelope& envelope, std::string_view body, std::int64_t now_ms);
 
 }  // namespace catga::wire

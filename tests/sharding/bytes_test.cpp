@@ -31,6 +31,29 @@ TEST_CASE("numbers are little-endian, ids two of them, texts have their length i
                            1 + 2 + 4 + 8 + 8 + 16 + 6 + 5 + 7));
 }
 
+TEST_CASE("into room that was measured before, the same bytes are written") {
+  const auto write_all = [](auto& writer) {
+    writer.u8(0x01);
+    writer.u32(0x04050607);
+    writer.u64(0x08090a0b0c0d0e0fULL);
+    writer.i64(-2);
+    writer.id(Incarnation{1, 0xff});
+    writer.text("");
+    writer.text(std::string("a\0b", 3));
+    writer.entity({"k", "y/z"});
+  };
+  std::string appended = "before", filled = "before";
+  ByteWriter writer(appended);
+  write_all(writer);
+  {
+    ByteFiller filler(filled, 1 + 4 + 8 + 8 + 16 + ByteFiller::size_of("") +
+                                  ByteFiller::size_of(std::string("a\0b", 3)) +
+                                  ByteFiller::size_of(EntityId{"k", "y/z"}));
+    write_all(filler);
+  }
+  CHECK(filled == appended);
+}
+
 TEST_CASE("what was written is read, to the end") {
   std::string out;
   ByteWriter writer(out);
