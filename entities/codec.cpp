@@ -6,6 +6,7 @@
 #include <msgpack/parse.hpp>
 #include <msgpack/unpack.hpp>
 
+#include <array>
 #include <bit>
 #include <cassert>
 #include <charconv>
@@ -119,6 +120,87 @@ std::string_view survey(std::string_view bytes) {
   return {};
 }
 
+/// Reads what most messages are, one number or a map of a few plain fields, without what it takes to read the rest: 700
+/// instructions and an allocation. Whatever is not of that form, or not whole, it leaves to the long way, which also knows
+/// the words for what is wrong.
+class PlainReader {
+ public:
+  explicit PlainReader(std::string_view bytes) : rest_(bytes) {}
+  /// Null: read it the long way. Else it points into this reader, and its texts into the bytes.
+  const msgpack::object* whole() {
+    const bool plain = is_map() ? map() : value(root_);
+    return plain && rest_.empty() ? &root_ : nullptr;
+  }
+
+ private:
+  static constexpr std::size_t fields_most = 8;
+
+  bool is_map() const { return !rest_.empty() && (marker() & 0xf0) == 0x80; }
+  unsigned char marker() const { return static_cast<unsigned char>(rest_.front()); }
+  bool map() {
+    const std::uint32_t count = marker() & 0x0f;
+    if (count > fields_most) return false;
+    rest_.remove_prefix(1);
+    for (std::uint32_t i = 0; i < count; ++i)
+      if (!value(fields_[i].key) || !value(fields_[i].val)) return false;
+    root_.type = msgpack::type::MAP;
+    root_.via.map = {count, fields_.data()};
+    return true;
+  }
+  bool value(msgpack::object& out) {
+    if (rest_.empty()) return false;
+    const unsigned char first = marker();
+    if (first <= 0x7f || first >= 0xe0) {
+      rest_.remove_prefix(1);
+      put(out, static_cast<std::int8_t>(first));
+      return true;
+    }
+    if ((first & 0xe0) == 0xa0) return text(out, 1, first & 0x1f);
+    if (first == 0xc2 || first == 0xc3) {
+      rest_.remove_prefix(1);
+      out.type = msgpack::type::BOOLEAN;
+      out.via.boolean = first == 0xc3;
+      return true;
+    }
+    if (first == 0xd9 && rest_.size() > 1)
+      return text(out, 2, static_cast<unsigned char>(rest_[1]));
+    return first >= 0xcc && first <= 0xd3 && number(out);
+  }
+  bool text(msgpack::object& out, std::size_t before, std::uint32_t size) {
+    if (rest_.size() < before + size) return false;
+    out.type = msgpack::type::STR;
+    out.via.str = {size, rest_.data() + before};
+    rest_.remove_prefix(before + size);
+    return true;
+  }
+  /// uint 8 to 64, then int 8 to 64: big-endian behind the marker.
+  bool number(msgpack::object& out) {
+    const unsigned char first = marker();
+    const std::size_t size = std::size_t{1} << ((first - 0xcc) % 4);
+    if (rest_.size() < 1 + size) return false;
+    std::uint64_t bits = 0;
+    for (const char byte : rest_.substr(1, size))
+      bits = bits << 8 | static_cast<unsigned char>(byte);
+    rest_.remove_prefix(1 + size);
+    if (first <= 0xcf) {
+      out.type = msgpack::type::POSITIVE_INTEGER;
+      out.via.u64 = bits;
+    } else {
+      const std::size_t unused = 64 - 8 * size;
+      put(out, static_cast<std::int64_t>(bits << unused) >> unused);
+    }
+    return true;
+  }
+  static void put(msgpack::object& out, std::int64_t value) {
+    out.type = value < 0 ? msgpack::type::NEGATIVE_INTEGER : msgpack::type::POSITIVE_INTEGER;
+    out.via.i64 = value;
+  }
+
+  std::string_view rest_;
+  msgpack::object root_;
+  std::array<msgpack::object_kv, fields_most> fields_{};
+};
+
 /// The texts of the parsed value point into `bytes` instead of being copied.
 bool point_into_bytes(msgpack::type::object_type, std::size_t, void*) { return true; }
 
@@ -127,6 +209,11 @@ bool point_into_bytes(msgpack::type::object_type, std::size_t, void*) { return t
 Status parse(std::string_view bytes, std::string_view name, Decoding& decoding,
              const std::function<bool(const Value&)>& read) {
   try {
+    PlainReader plain(bytes);
+    if (const msgpack::object* value = plain.whole()) {
+      if (read(value_of(*value))) return Done{};
+      return Error{Code::malformed, decoding.words(name)};
+    }
     if (const std::string_view wrong = survey(bytes); !wrong.empty()) {
       decoding.trouble(std::string(wrong));
       return Error{Code::malformed, decoding.words(name)};

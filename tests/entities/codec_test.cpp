@@ -127,6 +127,50 @@ TEST_CASE("plain numbers, text and Done travel without a struct around them") {
   CHECK(std::isinf(decode<float>(encode(std::numeric_limits<float>::infinity())).value()));
 }
 
+TEST_CASE("a number that travels alone is read like one among others") {
+  const auto same = [](const std::string& bytes) {
+    CAPTURE(bytes);
+    const auto alone = decode<std::int64_t>(bytes);
+    const auto among = decode<std::vector<std::int64_t>>('\x91' + bytes);
+    REQUIRE(alone.ok() == among.ok());
+    if (alone.ok())
+      CHECK(*alone == among->front());
+    else
+      CHECK(among.error().text.ends_with(alone.error().text));  // with its place in front, or not
+  };
+  for (int marker = 0; marker < 256; ++marker) {
+    const std::string first(1, static_cast<char>(marker));
+    for (const std::size_t more : {0, 1, 2, 4, 8}) {
+      if ((marker & 0xf0) == 0x90 || (marker & 0xe0) == 0x80) continue;  // lists and maps
+      same(first + std::string(more, '\x00'));
+      same(first + std::string(more, '\x7f'));
+      same(first + std::string(more, '\x80'));
+      same(first + std::string(more, '\xff'));
+    }
+  }
+  for (const std::int64_t value : {0L,
+                                   127L,
+                                   128L,
+                                   255L,
+                                   256L,
+                                   65535L,
+                                   65536L,
+                                   4294967295L,
+                                   4294967296L,
+                                   -1L,
+                                   -32L,
+                                   -33L,
+                                   -128L,
+                                   -129L,
+                                   -32768L,
+                                   -32769L,
+                                   -2147483648L,
+                                   -2147483649L,
+                                   std::numeric_limits<long>::max(),
+                                   std::numeric_limits<long>::min()})
+    CHECK(decode<std::int64_t>(encode(value)).value() == value);
+}
+
 TEST_CASE("a real number keeps its value and its sign, also where an integer would be shorter") {
   const double two_to_64 = 0x1p64;  // the first that is whole and fits no integer of the format
   for (const double real : {two_to_64, -two_to_64, 0x1p63, -0x1p63, 1.5, 3.0, 0.0, -0.0}) {
