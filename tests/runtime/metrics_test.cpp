@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <set>
 #include <thread>
 #include <vector>
@@ -75,6 +76,27 @@ TEST_CASE("a value on a bound belongs to its bucket, and the count is the sum of
   CHECK(has(text, "catga_commit_batch_size_bucket{service=\"orders\",le=\"+Inf\"} 5\n"));
   CHECK(has(text, "catga_commit_batch_size_sum{service=\"orders\"} 519\n"));
   CHECK(has(text, "catga_commit_batch_size_count{service=\"orders\"} 5\n"));
+}
+
+TEST_CASE("every value is counted below the first bound that is not less") {
+  for (const Buckets buckets : {Buckets::quick, Buckets::moves, Buckets::sizes}) {
+    const auto bounds = bounds_of(buckets);
+    std::vector<std::uint64_t> values{0, 1, ~std::uint64_t{0}};
+    for (const std::uint64_t bound : bounds) {
+      for (const std::uint64_t near : {bound - 1, bound, bound + 1, bound / 2, bound * 2})
+        values.push_back(near);
+    }
+    for (const std::uint64_t value : values) {
+      CAPTURE(value);
+      Histogram histogram(buckets);
+      histogram.record(value);
+      const auto wanted = static_cast<std::size_t>(
+          std::count_if(bounds.begin(), bounds.end(), [&](auto bound) { return bound < value; }));
+      for (std::size_t bucket = 0; bucket <= bounds.size(); ++bucket)
+        CHECK(histogram.sheet().sum(bucket) == (bucket == wanted ? 1 : 0));
+      CHECK(histogram.sheet().sum(bounds.size() + 1) == value);
+    }
+  }
 }
 
 TEST_CASE("times are measured in ns and shown in seconds") {
