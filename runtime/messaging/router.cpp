@@ -44,15 +44,18 @@ Router::~Router() {
   *alive_ = nullptr;
 }
 
-Result<Envelope> Router::envelope_of(Ask&& ask, MessageClass kind) {
+namespace {
+
+/// Whether it may be sent at all.
+Status check(const Ask& ask, const Config::Ask& limits) {
   if (ask.entity.kind.empty() || ask.entity.kind.find('/') != std::string::npos ||
       ask.message.empty()) {
     return Error{Code::malformed, "an entity needs a kind without '/', a message needs a name"};
   }
-  if (ask.payload.size() > options_.limits.payload_max) {
+  if (ask.payload.size() > limits.payload_max) {
     return Error{Code::malformed, ask.message + " to " + text_of(ask.entity) + " has " +
                                       std::to_string(ask.payload.size()) + " bytes, at most " +
-                                      std::to_string(options_.limits.payload_max) +
+                                      std::to_string(limits.payload_max) +
                                       " are allowed (ask.payload_max)"};
   }
   if (ask.entity.key.size() > 1024 || ask.message.size() > 256) {
@@ -62,32 +65,44 @@ Result<Envelope> Router::envelope_of(Ask&& ask, MessageClass kind) {
     return Error{Code::failed, "more than 16 entities wait for each other: " +
                                    text_of(ask.path.front()) + " → … → " + text_of(ask.entity)};
   }
-  if (closed_) return Error{Code::unavailable, "this process is closing"};
-  Envelope envelope;
+  return Done{};
+}
+
+/// Into an envelope as it was made, where it stays: one is large to move.
+void fill(Envelope& envelope, Ask&& ask, MessageClass kind, const Config::Ask& limits,
+          const NodeStanding& standing) {
   envelope.kind = kind;
   envelope.entity = std::move(ask.entity);
   envelope.message = std::move(ask.message);
   envelope.payload = std::move(ask.payload);
   envelope.path = std::move(ask.path);
   envelope.saga = ask.saga;
-  const std::chrono::milliseconds timeout =
-      ask.timeout.count() > 0 ? ask.timeout : options_.limits.timeout;
+  const std::chrono::milliseconds timeout = ask.timeout.count() > 0 ? ask.timeout : limits.timeout;
   envelope.arrived_ns = boot_ns();  // if it stays on this node: see attempt()
   envelope.deadline_ms = envelope.arrived_ns / 1'000'000 + timeout.count();
   if (kind != MessageClass::query) {
     envelope.operation = ask.operation ? ask.operation : new_operation_id();
     // An id from outside without its time keeps 0: its owner looks it up whatever it remembers.
-    envelope.operation_ms = ask.operation ? ask.operation_ms : standing_.cluster_now();
+    envelope.operation_ms = ask.operation ? ask.operation_ms : standing.cluster_now();
   }
+}
+
+}  // namespace
+
+Result<Envelope> Router::envelope_of(Ask&& ask, MessageClass kind) {
+  CATGA_TRY(check(ask, options_.limits));
+  if (closed_) return Error{Code::unavailable, "this process is closing"};
+  Envelope envelope;
+  fill(envelope, std::move(ask), kind, options_.limits, standing_);
   return envelope;
 }
 
 void Router::ask(Ask ask, Answered answered) {
   const bool outside = static_cast<bool>(ask.operation);
   const bool query = ask.query;
-  Result<Envelope> envelope =
-      envelope_of(std::move(ask), query ? MessageClass::query : MessageClass::ask);
-  if (!envelope.ok()) return answered(std::move(envelope).error());
+  if (Status sound = check(ask, options_.limits); !sound.ok())
+    return answered(std::move(sound).error());
+  if (closed_) return answered(Error{Code::unavailable, "this process is closing"});
   if (pending_count_.fetch_add(1) >= options_.limits.pending) {
     pending_count_.fetch_sub(1);
     // Of an id from outside an earlier call may have been applied: nothing is refused for certain.
@@ -98,7 +113,8 @@ void Router::ask(Ask ask, Answered answered) {
   }
   const std::uint64_t correlation = next_.fetch_add(1);
   Pending pending;
-  pending.envelope = std::move(*envelope);
+  fill(pending.envelope, std::move(ask), query ? MessageClass::query : MessageClass::ask,
+       options_.limits, standing_);
   pending.envelope.reply_to = options_.process;
   pending.envelope.correlation = correlation;
   pending.shard =
