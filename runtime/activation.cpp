@@ -751,6 +751,11 @@ void Activation::written(Committed answer) {
   if (!batch.outbox.empty())
     host_.outbox_written(std::move(batch.outbox), std::move(answer.outbox));
   if (!batch.timers.empty()) host_.timers_written(std::move(batch.timers));
+  // Before the answers: they take longer than the trip, and the store would have nothing to do meanwhile.
+  if (forming_.turns != 0 && !loading_) {
+    send_commit();
+    forming_.waiting.reserve(batch.waiting.size());
+  }
   for (Waiting& waiting : batch.waiting) answer_now(std::move(waiting));
   let_pass();  // queries that waited while the commit's fate was open
   pump();

@@ -946,9 +946,23 @@ TEST_CASE("No further turn starts beyond the bound of uncommitted turns") {
   CHECK(scene.activation->queued() == 3);
   scene.commit();
   CHECK(scene.activation->queued() == 2);
-  CHECK(scene.commits.back().commit.operations.size() == 4);
+  CHECK(scene.commits.back().commit.operations.size() == 3);  // those that had run; one more may
   scene.settle();
   for (std::size_t i = 0; i < all.size(); ++i) CHECK(scene.told(all[i]) == std::to_string(i + 1));
+}
+
+TEST_CASE("The next commit is on its way before the answers of the one before it leave") {
+  Scene scene;
+  scene.warm();
+  scene.commits_at_answer.clear();
+  const std::size_t first = scene.ask(Deposit{1});
+  scene.ask(Deposit{1});
+  REQUIRE(scene.commits.back().commit.operations.size() == 1);
+  const std::size_t sent = scene.commits.size();
+  scene.commit();
+  CHECK(scene.told(first) == "1");
+  CHECK(scene.commits_at_answer == std::vector<std::size_t>{sent + 1});
+  scene.settle();
 }
 
 TEST_CASE("No further turn starts beyond the bound of held bytes") {

@@ -267,6 +267,7 @@ class Scene final : public ActivationHost {
     CHECK_MESSAGE(!answers_[to.correlation], "one answer each");
     CHECK(to.kind != MessageClass::timer);
     answers_[to.correlation] = std::move(answer);
+    commits_at_answer.push_back(commits.size());
     order.push_back(to.correlation);
   }
   void outbox_written(std::vector<std::string> entries, std::vector<std::string> ids) override {
@@ -311,6 +312,7 @@ class Scene final : public ActivationHost {
   bool session = true;
   OwnerToken token;
   std::vector<SentCommit> commits;
+  std::vector<std::size_t> commits_at_answer;  ///< how many had been sent, answer by answer
   std::vector<SentLoad> loads;
   std::vector<std::size_t> order;  ///< in which messages were answered
   std::vector<PendingTell> outbox;
