@@ -255,6 +255,7 @@ void ShardActor::settle() {
     redispatch(true);
   }
   count_state();
+  if (elsewhere(shard_) && !moving_to_) pause_.ends();  // a claim was lost: another node counts it
   if (shard_.wants_to_move(around(), boot_ms()) && !asked_to_move_) {
     asked_to_move_ = true;
     free_slot();  // of an earlier move
@@ -300,7 +301,8 @@ void ShardActor::act(const AskCas& action) {
   if (shard_.state == ShardState::claiming || shard_.purpose == CasPurpose::claim) {
     mode_ = "takeover";
     came_from_ = action.expected ? action.expected->incarnation : Incarnation{};
-    if (stopped_at_ == 0) stopped_at_ = adopted_at_;
+    moving_to_ = {};  // the word of whom it was given to never came
+    pause_.claimed(adopted_at_);
     tell_claim();
   } else if (shard_.purpose == CasPurpose::readopt) {
     mode_ = "readopt";
@@ -373,7 +375,7 @@ void ShardActor::act(const Serve& action) {
   if (action.fresh) {
     if (host_.carrier != nullptr)
       host_.carrier->announce({shard_.id, action.token.epoch, action.token.incarnation});
-    const std::int64_t gap = stopped_at_ == 0 ? 0 : now - stopped_at_;
+    const std::int64_t gap = pause_.lasted(now);
     const bool from_another = came_from_ && came_from_ != situation_->self;
     const bool planned = mode_ == "planned";  // told by the old owner, on whose clock the gap is
     if (from_another) host_.metrics.came(NodeMetrics::mode_of(mode_), gap);
@@ -404,7 +406,7 @@ void ShardActor::act(const Serve& action) {
   }
   const bool given_away = !came_from_ || came_from_ == situation_->self || mode_ == "planned";
   sagas_.serve(action.token, gate_, action.fresh && !given_away);
-  stopped_at_ = 0;
+  pause_.ends();
   mode_ = "takeover";
   came_from_ = {};
   if (host_.tenants != nullptr) host_.tenants->serves(shard_.id, action.token);
@@ -440,7 +442,7 @@ void ShardActor::tenants_leave() {
 void ShardActor::act(const Drain&) {
   draining_ = true;
   tenants_leave();
-  stopped_at_ = boot_ms();
+  pause_.begins(boot_ms());
   entities_before_ = entities().size();
   {
     const auto guard = door_.lock();
@@ -533,7 +535,7 @@ void ShardActor::act(const MoveEnded& action) {
   if (action.moved) {  // the new owner has work before it serves: the place is free when it says so
     slot_held_since_ = boot_ms();
   } else {
-    host_.metrics.stayed(stopped_at_ == 0 ? 0 : boot_ms() - stopped_at_);
+    host_.metrics.stayed(pause_.lasted(boot_ms()));
     send(host_.node, MoveOver{shard_.id, false});
     if (offered_ != 0)
       tell_move("catga.shard.handoff.failed",
@@ -1030,7 +1032,7 @@ void ShardActor::handover_arrived(HandoverArrived& message) {
   if (shard_.state == ShardState::incoming && !shard_.hydrating && shard_.peer == message.from) {
     mode_ = "planned";
     came_from_ = message.from;
-    stopped_at_ = boot_ms();
+    pause_.begins(boot_ms());
     for (Envelope& envelope : queue)
       returned_.push_back(std::move(envelope));  // runs before what came here directly
     apply(HandoverComplete{message.from, message.epoch, message.quiet});
@@ -1044,7 +1046,7 @@ void ShardActor::handover_arrived(HandoverArrived& message) {
 /// The new owner says that it serves the shard: the move is over, on our clock.
 void ShardActor::moved_away(Incarnation owner, Epoch epoch) {
   if (!moving_to_ || owner != moving_to_ || epoch != moving_epoch_) return;
-  const std::int64_t gap = stopped_at_ == 0 ? 0 : boot_ms() - stopped_at_;
+  const std::int64_t gap = pause_.lasted(boot_ms());
   host_.metrics.went(gap);
   free_slot(gap);
   tell_move("catga.shard.handoff.completed",
@@ -1053,14 +1055,14 @@ void ShardActor::moved_away(Incarnation owner, Epoch epoch) {
             situation_->self, owner, "planned",
             {{"catga.shard.epoch", std::to_string(epoch.value)},
              {"entities", static_cast<std::int64_t>(entities_before_)},
-             {"drain_ms", drained_at_ - stopped_at_},
+             {"drain_ms", drained_at_ - pause_.since()},
              {"transfer_ms", transferred_at_ - drained_at_},
              {"unavailable_ms", gap}});
   host_.history.moved({shard_.id.value, host_.node_id, node_name(owner), "planned", epoch,
                        host_.standing.cluster_now(), gap,
                        static_cast<std::int64_t>(entities_before_)});
   moving_to_ = {};
-  stopped_at_ = 0;
+  pause_.ends();
 }
 
 // ---- outbox and timers -------------------------------------------------------------------------------------------

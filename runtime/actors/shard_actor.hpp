@@ -4,6 +4,7 @@
 #include "catga/runtime/actors/entity_actor.hpp"
 #include "catga/runtime/actors/messages.hpp"
 #include "catga/runtime/actors/shard_sagas.hpp"
+#include "catga/runtime/actors/standstill.hpp"
 #include "catga/runtime/actors/surroundings.hpp"
 #include "catga/runtime/timer_table.hpp"
 #include "catga/sharding/handover.hpp"
@@ -187,7 +188,8 @@ class ShardActor final : public caf::event_based_actor {
   bool asked_to_move_ = false;
 
   // for the log: when and how this shard became unavailable or changed hands
-  std::int64_t stopped_at_ = 0, drained_at_ = 0, transferred_at_ = 0;
+  Standstill pause_;
+  std::int64_t drained_at_ = 0, transferred_at_ = 0;
   std::uint64_t offered_ = 0;  // the move told as started; 0: none
   Incarnation offered_to_;
   std::uint64_t claiming_for_ = 0;  // the rebalance whose claim was told, plus 1
