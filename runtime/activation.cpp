@@ -256,6 +256,7 @@ bool Activation::remembered(Envelope& envelope) {
     const bool forbidden = record->second.type == OperationRecord::Type::tombstone;
     if (!any_request && !forbidden && record->second.request_hash != request_hash(envelope))
       return other_request();
+    host_.repeated();
     hold({std::move(envelope), answer_of(record->second), false});
     return true;
   }

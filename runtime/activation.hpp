@@ -76,6 +76,8 @@ class ActivationHost {
   virtual void load(Load load) = 0;        ///< answer by loaded()
   virtual void commit(Commit commit) = 0;  ///< answer by committed()
   virtual void answer(const Envelope& to, Result<std::string> answer) = 0;
+  /// A repeat gets the answer that was remembered, and nothing runs.
+  virtual void repeated() {}
   /// The commit's outbox is in the store. `ids` is empty when they are not known (an earlier copy wrote them).
   virtual void outbox_written(std::vector<std::string> entries, std::vector<std::string> ids) = 0;
   virtual void timers_written(std::vector<TimerWrite> timers) = 0;

@@ -118,7 +118,8 @@ void Connections::speak_as(Incarnation self) {
   self_ = self;
 }
 
-Status Connections::open_nats(NodeStanding& standing, std::function<void(bool up)> on_link) {
+Status Connections::open_nats(NodeStanding& standing, std::function<void(bool up)> on_link,
+                              TrafficMetrics* counts) {
   standing_ = &standing;
   NatsCallbacks callbacks;
   callbacks.on_lost = [this, on_link] {
@@ -152,6 +153,9 @@ Status Connections::open_nats(NodeStanding& standing, std::function<void(bool up
   lane_callbacks.unsent = [this](std::vector<std::uint64_t> asks) {
     if (router_) router_->unsent(asks);
   };
+  if (counts != nullptr)
+    lane_callbacks.batch = [counts](std::size_t records) { counts->batch_to_nats(records); };
+  counts_ = counts;
   lanes_ = std::make_unique<Lanes>(prefix_, process_, limits, std::move(lane_callbacks));
   return Done{};
 }
@@ -163,6 +167,7 @@ void Connections::open_router(NodeStanding& standing, OwnerStore& owners, std::u
   options.shards = shards;
   options.limits = config_.ask;
   router_ = std::make_unique<Router>(std::move(options), standing, owners, lanes_.get());
+  router_->count_with(counts_);
   if (lanes_) lanes_->start(nats_);
   clock_ = std::thread([this, on_clock = std::move(on_clock)] {
     while (!stopping_) {
@@ -214,7 +219,7 @@ void Connections::heard(const NatsMessage& message) {
 
 void Connections::take(const wire::Batch& batch) {
   if (listener_.on_batch) listener_.on_batch(batch.sender, batch.version);
-  const std::int64_t now = boot_ms();
+  const std::int64_t now_ns = boot_ns(), now = now_ns / 1'000'000;
   const Lanes::Gathering together(*lanes_);
   std::vector<Envelope> envelopes;
   envelopes.reserve(static_cast<std::size_t>(std::ranges::count_if(batch.records, is_message)));
@@ -225,7 +230,7 @@ void Connections::take(const wire::Batch& batch) {
       envelopes.pop_back();
       complain("a message of node " + text_of(batch.sender) + " is dropped: " + read.error().text);
     } else if (const auto* reply = std::get_if<wire::Reply>(&record)) {
-      router_->replied(*reply);
+      router_->replied(*reply, now_ns);
     } else {
       if (const auto* owns = std::get_if<wire::Owns>(&record))
         router_->routes().learn(owns->shard, owns->owner, owns->epoch, false);

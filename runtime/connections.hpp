@@ -60,7 +60,9 @@ class Connections {
 
   /// Connects NATS, subscribes the process's inbox, starts lanes, router and clock. Errors: as connect() in nats.hpp.
   /// The stores are there already; the router keeps references to what it is given.
-  Status open_nats(NodeStanding& standing, std::function<void(bool up)> on_link);
+  /// `counts`: of what is sent; outlives the connections; null: nobody counts.
+  Status open_nats(NodeStanding& standing, std::function<void(bool up)> on_link,
+                   TrafficMetrics* counts = nullptr);
   /// `on_clock`: called every 10 ms, by the thread that repeats asks.
   void open_router(NodeStanding& standing, OwnerStore& owners, std::uint32_t shards,
                    std::function<void()> on_clock = {});
@@ -90,6 +92,7 @@ class Connections {
   const Incarnation process_;
   const std::string prefix_;
   NodeStanding* standing_ = nullptr;
+  TrafficMetrics* counts_ = nullptr;
   NatsConnection nats_;
   std::unique_ptr<Lanes> lanes_;
   std::unique_ptr<Router> router_;

@@ -115,13 +115,14 @@ struct Node::Private {
   std::unique_ptr<Exporter> exporter;
   std::unique_ptr<Tracer> tracer;
   std::unique_ptr<RebalanceSpans> rebalances;
-  EventFeed::Subscription rebalance_events;
+  EventFeed::Subscription rebalance_events, farewells;
   unsigned looks = 0;  ///< of the clock's thread
   Log log;
   NodeStanding standing;
   FrontDoor door;
   std::map<std::string, Kind, std::less<>> kinds;
   SagaDefinitions sagas;
+  std::unique_ptr<TrafficMetrics> traffic;  // outlives whatever sends
   NodeSeams::Wrap wrap_stores = [](std::unique_ptr<Stores> plain) { return plain; };
 
   std::unique_ptr<Stores> stores;
@@ -242,6 +243,7 @@ struct Node::Private {
     Exposition text(config.telemetry.service_name);
     add_process(text);
     listeners.write(text);
+    if (traffic) traffic->write(text);
     if (const actors::Host* const one = looked_after.load(std::memory_order_acquire))
       one->metrics.write(text, metrics_now(*one));
     return text.text();
@@ -267,7 +269,18 @@ struct Node::Private {
     now.version = facts.version;
     now.incarnation = facts.incarnation;
     now.sagas = one.saga_counters.snapshot();
-    for (const auto& saga : sagas) now.saga_types.push_back(saga->type);
+    for (const auto& saga : sagas) {
+      now.saga_types.push_back(saga->type);
+      now.sagas[saga->type].by_version[saga->version];  // 0 from the start
+    }
+    if (connections && connections->lanes() != nullptr)
+      now.nats_waiting = connections->lanes()->waiting();
+    if (exporter) {
+      const ExportFigures spans = exporter->spans(), records = exporter->records();
+      now.spans = {spans.exported, spans.failed, spans.dropped};
+      now.log_records = {records.exported, records.failed, records.dropped};
+    }
+    now.events_dropped = feed.dropped();
     return now;
   }
 
@@ -328,6 +341,7 @@ struct Node::Private {
     local_router =
         std::make_unique<Router>(std::move(options), standing, stores->owners(), nullptr);
     local_router->trace_with(tracer.get());
+    local_router->count_with(traffic.get());
     feed.start({});
     start_actors(nullptr);
     CATGA_TRY(listeners.open_admin());
@@ -352,6 +366,9 @@ struct Node::Private {
   Status start_cluster() {
     RedisOptions options = CATGA_TRY(redis_options(config));
     options.on_link = [this](bool is_up, const std::string& why) { redis_link(is_up, why); };
+    options.on_trip = [counts = traffic.get()](std::size_t commands) {
+      counts->trip_to_redis(commands);
+    };
     options.primary =
         std::make_shared<PrimaryWatch>([this](const std::string& before, const std::string& now) {
           primary_changed(before, now);
@@ -362,16 +379,18 @@ struct Node::Private {
     stores = wrap_stores(std::move(redis));
     RedisOptions for_members = options;
     for_members.on_link = nullptr;
+    for_members.on_trip = nullptr;
     member_store = make_redis_member_store(for_members);
     connections = std::make_unique<Connections>(config, log, process);
     CATGA_TRY(insist(log, "NATS", config.start.patience, stopping, [this] {
-      return connections->open_nats(standing, [this](bool is_up) {
+      const auto linked = [this](bool is_up) {
         nats_up.set(is_up);
         if (is_up) nats_connections += 1;
         const std::lock_guard guard(lock);
         if (host && host->node) caf::anon_send(host->node, actors::LinkNews{is_up, true});
         if (is_up && wired && subscriptions) subscriptions->reconnected();
-      });
+      };
+      return connections->open_nats(standing, linked, traffic.get());
     }));
     connections->open_router(standing, stores->owners(), config.cluster.shards,
                              [this] { look_at_load(); });
@@ -380,9 +399,9 @@ struct Node::Private {
                                                   connections->prefix(), text_of(process));
     if (!wanted_events.empty()) {
       subscriptions = std::make_unique<Subscriptions>(
-          Subscriptions::Surroundings{config, connections->nats(), *stores, *connections->router(),
-                                      standing, log, stream_options(config), connections->prefix(),
-                                      text_of(process), tracer.get()},
+          Subscriptions::Surroundings{
+              config, connections->nats(), *stores, connections->router()->for_events(), standing,
+              log, stream_options(config), connections->prefix(), text_of(process), tracer.get()},
           std::move(wanted_events));
     }
     start_actors(connections->lanes());
@@ -466,6 +485,11 @@ struct Node::Private {
     const std::string subject = connections->prefix() + "events";
     others_events = std::make_unique<NatsSubscription>(CATGA_TRY(connections->nats().subscribe(
         subject, "", [this](NatsMessage message) { feed.arrived(body_of(*message)); })));
+    farewells = feed.subscribe([this](const ClusterEvent& event) {
+      if (event.name != "catga.node.drained") return;
+      const auto said = drain_told_by(event.json);
+      if (said) host->metrics.drained(said->incarnation, said->complete);
+    });
     feed.start([this, subject](const std::string& batch) {
       return connections->nats().publish(subject, "", batch);
     });
@@ -476,6 +500,23 @@ struct Node::Private {
     if (rebalances && ++looks % 100 == 0) rebalances->look(Tracer::now_ns());
     if (actors::Host* const one = looked_after.load(std::memory_order_acquire))
       one->look_at_load(actors::backlog_of(system->scheduler()));
+  }
+
+  static bool asks_somebody(const StepDefinition& step) {
+    return step.sort != StepSort::sleep && step.sort != StepSort::signal;
+  }
+
+  /// Those that take time of somebody else's.
+  std::map<std::string, std::vector<std::string>> steps_of_sagas() const {
+    std::map<std::string, std::vector<std::string>> names;
+    for (const auto& saga : sagas) {
+      std::vector<std::string>& steps = names[saga->type];  // several versions are one type
+      for (const SagaStage& stage : saga->stages)
+        for (const StepDefinition& step : stage)
+          if (asks_somebody(step) && std::ranges::find(steps, step.name) == steps.end())
+            steps.push_back(step.name);
+    }
+    return names;
   }
 
   void start_actors(Carrier* carrier) {
@@ -507,6 +548,7 @@ struct Node::Private {
                                                           {},
                                                           {}});
     host->sagas = sagas;
+    host->metrics.host_sagas(steps_of_sagas());
     host->saga_limits = saga_limits(config);
     host->newer_view = [this](ViewVersion version) {
       if (driver) driver->sign_of_life(Incarnation{}, version);
@@ -564,6 +606,7 @@ struct Node::Private {
     MembershipSources sources;
     sources.primary = [watched] { return watched->primary_id(); };
     sources.renewed = [this](bool ok, std::int64_t ms) { host->metrics.renewed(ok, ms); };
+    sources.suspected = [this](bool silent) { host->metrics.suspected(silent); };
     sources.load = [this] { return host->active.load(std::memory_order_relaxed); };
     sources.post = [this](std::function<void()> sing) {
       caf::anon_send(host->node,
@@ -838,6 +881,7 @@ Status Node::start() {
                  {{"catga.node.incarnation", text_of(self.process)},
                   {"shards", static_cast<std::int64_t>(self.config.cluster.shards)}});
   self.open_telemetry();
+  self.traffic = std::make_unique<TrafficMetrics>(self.kinds);
   CATGA_TRY(self.listeners.open_health());
   Status started = self.config.embedded_mode ? self.start_embedded() : self.start_cluster();
   if (!started.ok()) {

@@ -691,6 +691,7 @@ void SagaMachine::tell_what_changed(SagaActions& actions) {
     news.what = SagaNews::What::ended;
     news.text = look(LookAtSaga{}).text;
     news.lasted_ms = progress_->journal().back().at_ms - progress_->created_ms();
+    news.entries = progress_->journal().size();
     news.failed = now.status == SagaStatus::aborted || progress_->undo_was_skipped();
   } else if (now.status == SagaStatus::parked &&
              (before.status != now.status || before.cause != now.cause)) {

@@ -82,6 +82,7 @@ struct SagaNews {
   std::string step;
   std::string text;
   std::int64_t lasted_ms = 0;  ///< with ended
+  std::size_t entries = 0;     ///< with ended: of the journal
   bool failed = false;         ///< with ended: aborted, or an operator took an undo as done
 };
 

@@ -49,6 +49,8 @@ struct RedisOptions {
   /// server and run id, and says so when it is another primary than before. On a thread of the
   /// store: post and return.
   std::function<void(bool up, std::string why)> on_link;
+  /// Told of each trip of a pipeline, on its thread: how many commands go with it. May be empty.
+  std::function<void(std::size_t commands)> on_trip;
   /// What this process knows of the primary, and who is told when it is another one. Stores made
   /// from copies share it, so that all connections of a process find the same primary and a change
   /// is told once. Empty: each store has one of its own, and nobody is told.

@@ -231,6 +231,7 @@ void Pipeline::travel(Trip trip) {
     if (auto pong = connection_->read(); !pong) lost(pong.error());
     return;
   }
+  if (options_->on_trip && !trip.empty()) options_->on_trip(trip.size());
   bool replicate = false;
   hold_reads_ = unconfirmed_;
   for (int pass = 1; !trip.empty() && connection_ != nullptr; ++pass) {

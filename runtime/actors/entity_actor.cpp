@@ -14,6 +14,7 @@
 namespace catga::actors {
 
 namespace {
+constexpr std::uint16_t no_handler = Envelope{}.handler;
 constexpr std::chrono::milliseconds session_retry{
     20};  // how soon to look again whether turns may start
 
@@ -114,6 +115,7 @@ void EntityActor::break_off(const char* why) {
 void EntityActor::end() {
   shard_actor_ = {};
   counts_.ends();
+  counts_.given_back(open_asks_);
   counts_.passivated(why_leaving_);
   host_.active.fetch_sub(1, std::memory_order_release);
 }
@@ -136,7 +138,9 @@ void EntityActor::take(Envelope& envelope) {
   received_ += 1;
   if (spans_) spans_->arrived(envelope);
   if (envelope.arrived_ns == 0) envelope.arrived_ns = now_ns_;
-  counts_.received(asks(envelope), envelope.kind == MessageClass::timer);
+  const bool ask = asks(envelope);
+  open_asks_ += ask ? 1 : 0;
+  counts_.received(ask, envelope.kind == MessageClass::timer);
   activation_.arrived(std::move(envelope));
   gauge_.last_used_ms.store(now_, std::memory_order_relaxed);
   after_each();
@@ -289,12 +293,15 @@ void EntityActor::commit(Commit commit) {
 
 void EntityActor::answer(const Envelope& to, Result<std::string> answer) {
   if (spans_) spans_->answered(to, answer, token_.epoch);
+  const bool late = !answer.ok() && answer.error().code == Code::timeout;
+  if (late && to.handler == no_handler) host_.metrics.expired(NodeMetrics::Place::mailbox);
   if (asks(to)) {
+    open_asks_ -= 1;
     counts_.answered(to.handler,
                      answer.ok() ? std::nullopt : std::optional<Code>(answer.error().code),
                      now_ns_ - to.arrived_ns);
   }
-  host_.router.answer(to, std::move(answer), token_.epoch);
+  host_.router.answer(to, std::move(answer), token_.epoch, now_ns_);
 }
 
 void EntityActor::outbox_written(std::vector<std::string> entries, std::vector<std::string> ids) {

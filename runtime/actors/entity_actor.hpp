@@ -86,6 +86,7 @@ class EntityActor final : public caf::ref_counted, public caf::resumable, privat
   void load(Load load) override;
   void commit(Commit commit) override;
   void answer(const Envelope& to, Result<std::string> answer) override;
+  void repeated() override { counts_.repeated(); }
   void outbox_written(std::vector<std::string> entries, std::vector<std::string> ids) override;
   void timers_written(std::vector<TimerWrite> timers) override;
   void timer_failed(const Envelope& timer, const Error& error) override;
@@ -139,6 +140,7 @@ class EntityActor final : public caf::ref_counted, public caf::resumable, privat
   Gauge gauge_;
   // What every message needs stands together and in front, in the activation too: see WorkerQueue::fetch().
   KindMetrics& counts_;
+  std::uint64_t open_asks_ = 0;  ///< received and not answered
   OwnerToken token_;
   caf::execution_unit* unit_ = nullptr;  ///< while it runs
   std::int64_t now_ = 0;  ///< boot_ms(), read when a mail is taken and when a handler has returned

@@ -333,7 +333,7 @@ void NodeActor::tell_if_stuck() {
 
 void NodeActor::count_change(const ViewChange& change, bool seen_before) {
   for (const Member& member : change.ended)
-    host_.metrics.departed(member.state == MemberState::leaving);
+    host_.metrics.departed(member.incarnation, member.state == MemberState::leaving);
   if (change.joined.empty() && change.leaving.empty() && change.ended.empty()) return;
   count_rebalance(false);  // the one before, if it was not over
   counted_reason_ = !change.ended.empty()     ? NodeMetrics::Reason::left

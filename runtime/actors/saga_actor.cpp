@@ -29,6 +29,7 @@ std::string seconds(std::int64_t ms) { return std::to_string(ms) + " ms"; }
 SagaActor::SagaActor(caf::actor_config& config, Host& host, SagaStart start)
     : caf::event_based_actor(config),
       host_(host),
+      times_(host.metrics.saga(start.seat.saga.kind)),
       serial_(start.serial),
       supervisor_(std::move(start.supervisor)),
       shard_(std::move(start.shard)),
@@ -97,6 +98,8 @@ caf::behavior SagaActor::make_behavior() {
       },
       [this](const SagaStepAnswered& message) {
         if (spans_) spans_->attempt_ended(message.task, message.attempt, *message.reply);
+        const Result<StepReply>& reply = *message.reply;
+        times_.stepped(message.task.step, reply.ok() ? nullptr : &reply.error(), message.took_ns);
         happens([this, message](const SagaMoment& now) {
           return machine_.answered(message.task, message.attempt, *message.reply, now);
         });
@@ -266,11 +269,12 @@ void SagaActor::act(saga_action::Send& action) {
   Ask ask = step_ask(action.task, action.call, shard_id_, token_.epoch);
   std::optional<catga::detail::TraceScope> inside;
   if (spans_) inside.emplace(spans_->attempt_begins(machine_.trace(), action.task, action.attempt));
-  host_.router.ask(std::move(ask), [self = self_handle(), task = action.task,
-                                    attempt = action.attempt](Result<std::string> answer) {
-    auto reply = std::make_shared<Result<StepReply>>(step_reply(task, std::move(answer)));
-    caf::anon_send(self, SagaStepAnswered{task, attempt, std::move(reply)});
-  });
+  host_.router.ask(
+      std::move(ask), [self = self_handle(), task = action.task, attempt = action.attempt,
+                       began = boot_ns()](Result<std::string> answer) {
+        auto reply = std::make_shared<Result<StepReply>>(step_reply(task, std::move(answer)));
+        caf::anon_send(self, SagaStepAnswered{task, attempt, std::move(reply), boot_ns() - began});
+      });
 }
 
 void SagaActor::act(saga_action::CallChild& action) {
@@ -282,12 +286,13 @@ void SagaActor::act(saga_action::CallChild& action) {
   ask.timeout = action.task.timeout;
   std::optional<catga::detail::TraceScope> inside;
   if (spans_) inside.emplace(spans_->attempt_begins(machine_.trace(), action.task, action.attempt));
-  host_.router.ask(std::move(ask), [self = self_handle(), task = action.task,
-                                    attempt = action.attempt](Result<std::string> answer) {
-    auto reply = std::make_shared<Result<StepReply>>(
-        answer ? Result<StepReply>(StepReply{}) : Result<StepReply>(std::move(answer).error()));
-    caf::anon_send(self, SagaStepAnswered{task, attempt, std::move(reply)});
-  });
+  host_.router.ask(
+      std::move(ask), [self = self_handle(), task = action.task, attempt = action.attempt,
+                       began = boot_ns()](Result<std::string> answer) {
+        auto reply = std::make_shared<Result<StepReply>>(
+            answer ? Result<StepReply>(StepReply{}) : Result<StepReply>(std::move(answer).error()));
+        caf::anon_send(self, SagaStepAnswered{task, attempt, std::move(reply), boot_ns() - began});
+      });
 }
 
 void SagaActor::act(saga_action::Forget& action) {
@@ -395,6 +400,7 @@ void SagaActor::ended(const SagaNews& news) {
     const std::int64_t now = host_.standing.cluster_now();
     spans_->ended(machine_.trace(), news, outcome, now - machine_.created_ms());
   }
+  times_.ended(outcome, news.lasted_ms, news.entries);
   const bool well = news.standing.status == SagaStatus::completed;
   const std::string status(name_of(news.standing.status));
   const EventName event = well ? EventName("catga.saga.completed")

@@ -61,6 +61,7 @@ class SagaActor final : public caf::event_based_actor {
   caf::actor self_handle() { return caf::actor_cast<caf::actor>(this); }
 
   Host& host_;
+  SagaMetrics& times_;
   const std::uint64_t serial_;
   caf::actor supervisor_, shard_;
   const std::shared_ptr<ShardGate> gate_;

@@ -92,6 +92,7 @@ struct SagaStepAnswered {
   SagaTask task;
   std::uint32_t attempt = 0;
   std::shared_ptr<Result<StepReply>> reply;
+  std::int64_t took_ns = 0;
 };
 struct SagaForgot {
   bool done = false;

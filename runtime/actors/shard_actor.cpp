@@ -674,6 +674,7 @@ void ShardActor::run(Envelope envelope) {
                   "node " + host_.node_id + " hosts no kind " + envelope.entity.kind);
   }
   if (envelope.kind != MessageClass::timer && envelope.deadline_ms <= boot_ms()) {
+    host_.metrics.expired(NodeMetrics::Place::shard);
     return refuse(envelope, Code::timeout, "the deadline passed on the way");
   }
   if (lacks_time(envelope)) return give_time(std::move(envelope));
@@ -831,6 +832,7 @@ void ShardActor::refuse_stale() {
     const std::size_t bytes = one.envelope.bytes();
     held_bytes_ -= bytes;
     host_.buffered_bytes.fetch_sub(bytes, std::memory_order_relaxed);
+    if (one.envelope.deadline_ms <= now) host_.metrics.expired(NodeMetrics::Place::shard_buffer);
     refuse(one.envelope, Code::unavailable,
            "shard " + std::to_string(shard_.id.value) + " has no owner that could run it now");
   }
@@ -838,6 +840,7 @@ void ShardActor::refuse_stale() {
   for (std::vector<Envelope>* list : {&looking_, &looking_next_}) {
     std::erase_if(*list, [&](const Envelope& envelope) {
       if (envelope.deadline_ms > now) return false;
+      host_.metrics.expired(NodeMetrics::Place::shard_buffer);
       refuse(envelope, Code::unavailable,
              "the owner of the shard could not be looked up: Redis does not answer");
       return true;
@@ -1217,17 +1220,20 @@ void ShardActor::deliver_tells() {
     ask.operation_ms = entry.first_delivery ? host_.standing.cluster_now() : entry.time_ms;
     std::optional<catga::detail::TraceScope> inside;
     if (host_.tracer != nullptr) inside.emplace(trace_of(entry));
-    host_.router.ask(std::move(ask), [self = self_handle(), id = entry.stream_id,
-                                      generation = generation_](Result<std::string> answer) {
-      caf::anon_send(self, TellAnswered{id, generation,
-                                        std::make_shared<Result<std::string>>(std::move(answer))});
-    });
+    host_.router.carry(std::move(ask), Pattern::tell,
+                       [self = self_handle(), id = entry.stream_id,
+                        generation = generation_](Result<std::string> answer) {
+                         auto shared = std::make_shared<Result<std::string>>(std::move(answer));
+                         caf::anon_send(self, TellAnswered{id, generation, std::move(shared)});
+                       });
   }
 }
 
 void ShardActor::publish(RelayEntry event) {
-  const auto stored = [self = self_handle(), id = event.stream_id,
-                       generation = generation_](Status status) {
+  const auto stored = [self = self_handle(), id = event.stream_id, generation = generation_,
+                       counts = &host_.metrics.of(event.source.kind), name = event.message,
+                       there_is = host_.publisher != nullptr](Status status) {
+    if (there_is && status.ok()) counts->published(name);
     caf::anon_send(self, EventStored{id, generation, std::make_shared<Status>(std::move(status))});
   };
   if (host_.publisher == nullptr) return stored(Done{});  // embedded, simulated: no stream

@@ -452,6 +452,8 @@ void MembershipDriver::Private::carry_out(const NewPrimary& primary) {
 }
 
 void MembershipDriver::Private::carry_out(const Note& note) {
+  if (note.what == Note::What::suspected && sources.suspected)
+    sources.suspected(note.text == "quiet");
   if (sources.log == nullptr) return;
   const std::string peer = name_of(note.about), time = std::to_string(note.ms) + " ms";
   const LogField id{"catga.peer.id", peer},

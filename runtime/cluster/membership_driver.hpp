@@ -48,6 +48,8 @@ struct MembershipSources {
   std::function<void(std::function<void()>)> post;
   /// Told of each renewal of the session: whether Redis confirmed it, and how long that took. On a thread of the store.
   std::function<void(bool ok, std::int64_t ms)> renewed;
+  /// This node votes to evict another: for its silence, or because NATS says that nobody listens there. Driver's thread.
+  std::function<void(bool silent)> suspected;
   Log* log = nullptr;  ///< outlives the driver
 };
 

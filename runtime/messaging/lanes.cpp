@@ -77,7 +77,7 @@ Lanes::Lane& Lanes::lane_of(Incarnation to) {
 /// With the lock held. Whether the sending thread must be woken.
 bool Lanes::append(Lane& lane, const wire::Record& record, std::uint64_t ask) {
   if (lane.chunks.empty() || lane.chunks.back().bytes.size() > limits_.batch_bytes) {
-    lane.chunks.push_back({wire::header(callbacks_.self(), callbacks_.version()), {}});
+    lane.chunks.push_back({wire::header(callbacks_.self(), callbacks_.version()), {}, 0});
   }
   Chunk& chunk = lane.chunks.back();
   const std::size_t before = chunk.bytes.size();
@@ -85,6 +85,7 @@ bool Lanes::append(Lane& lane, const wire::Record& record, std::uint64_t ask) {
   lane.bytes += chunk.bytes.size() - before;
   if (ask != 0) chunk.asks.push_back(ask);
   ++appended_;
+  ++chunk.records;
   urgent_ |= !std::holds_alternative<wire::Message>(record) &&
              !std::holds_alternative<wire::Reply>(record);
   if (!lane.queued) {
@@ -146,6 +147,7 @@ void Lanes::send_all() {
     for (Lane* lane : lanes) {
       std::deque<Chunk> chunks = std::exchange(lane->chunks, {});
       lane->bytes = 0;
+      for (const Chunk& chunk : chunks) taken_ += chunk.records;
       guard.unlock();  // the lane itself stays: it is queued, so nobody forgets it
       for (Chunk& chunk : chunks) publish(*lane, std::move(chunk));
       guard.lock();
@@ -156,6 +158,7 @@ void Lanes::send_all() {
 }
 
 void Lanes::publish(const Lane& lane, Chunk chunk) {
+  if (callbacks_.batch) callbacks_.batch(chunk.records);
   std::string reply;
   if (lane.to) {
     const std::int64_t now = boot_ms();
@@ -184,6 +187,11 @@ void Lanes::no_responders(std::string_view subject) {
     at->asks.clear();
   }
   callbacks_.undelivered(found.to, std::move(found.asks));
+}
+
+std::size_t Lanes::waiting() const {
+  const std::lock_guard guard(lock_);
+  return appended_ - taken_;
 }
 
 void Lanes::flush(std::chrono::milliseconds patience) {

@@ -36,7 +36,8 @@ struct LaneCallbacks {
   std::function<void(Incarnation to, std::vector<std::uint64_t> asks)>
       undelivered;  ///< nobody listens there
   std::function<void(std::vector<std::uint64_t> asks)>
-      unsent;  ///< NATS is not connected; nothing was sent
+      unsent;                                        ///< NATS is not connected; nothing was sent
+  std::function<void(std::size_t records)> batch{};  ///< one NATS message leaves; may be empty
 };
 
 /// Thread-safe.
@@ -69,11 +70,14 @@ class Lanes final : public Carrier {
   void no_responders(std::string_view subject);
   /// Waits until all that was pushed before has been published, at most `patience`.
   void flush(std::chrono::milliseconds patience);
+  /// Records that wait to be sent. Thread-safe.
+  std::size_t waiting() const;
 
  private:
   struct Chunk {
     std::string bytes;
     std::vector<std::uint64_t> asks;
+    std::size_t records = 0;
   };
   struct Lane {
     std::string subject;
@@ -99,16 +103,16 @@ class Lanes final : public Carrier {
   const LaneLimits limits_;
   const LaneCallbacks callbacks_;
   NatsConnection* nats_ = nullptr;
-  std::mutex lock_;
+  mutable std::mutex lock_;
   std::condition_variable wake_;
   std::condition_variable idle_;
   std::unordered_map<Incarnation, std::unique_ptr<Lane>> lanes_;
   Lane route_lane_;
   std::vector<Lane*> waiting_;
   bool sending_ = false;
-  bool woken_ = false;  ///< told to send, and has not begun yet
-  std::uint64_t appended_ = 0;
-  bool urgent_ = false;  ///< something of the shard protocol waits
+  bool woken_ = false;                      ///< told to send, and has not begun yet
+  std::uint64_t appended_ = 0, taken_ = 0;  ///< records: to a lane, from there to be sent
+  bool urgent_ = false;                     ///< something of the shard protocol waits
   bool stopping_ = false;
   std::mutex sent_lock_;
   std::deque<Sent> sent_;

@@ -97,7 +97,7 @@ Result<Envelope> Router::envelope_of(Ask&& ask, MessageClass kind) {
   return envelope;
 }
 
-void Router::ask(Ask ask, Answered answered) {
+void Router::carry(Ask ask, Pattern pattern, Answered answered) {
   const bool outside = static_cast<bool>(ask.operation);
   const bool query = ask.query;
   if (Status sound = check(ask, options_.limits); !sound.ok())
@@ -122,6 +122,11 @@ void Router::ask(Ask ask, Answered answered) {
   pending.caller.deadline = pending.envelope.deadline_ms;
   pending.caller.outside_id = outside;
   pending.answered = std::move(answered);
+  if (counts_ != nullptr) {
+    pending.counted = counts_->place_of(pending.envelope.entity.kind, pending.envelope.message);
+    pending.pattern = pattern;
+    if (pattern == Pattern::ask) pending.asked_ns = pending.envelope.arrived_ns;
+  }
   if (tracer_ != nullptr) {
     const TraceContext parent = current_trace();
     pending.envelope.trace = tracer_->child(parent);
@@ -161,11 +166,14 @@ Status Router::tell(Ask ask) {
   const Routes::Hop hop = routes_.look_up(shard);
   if (!hop.to) return Error{Code::unavailable, "no node is up"};
   envelope.route_epoch = hop.epoch;
-  if (local_ && hop.to == self()) {
+  const bool here = local_ && hop.to == self();
+  if (!here && carrier_ == nullptr) return Error{Code::unavailable, "no node is up"};
+  if (counts_ != nullptr)
+    counts_->sent(counts_->place_of(envelope.entity.kind, envelope.message), Pattern::tell, here);
+  if (here) {
     local_(shard, std::move(envelope));
     return Done{};
   }
-  if (carrier_ == nullptr) return Error{Code::unavailable, "no node is up"};
   const std::string body = wire::encode(envelope, boot_ms());
   return carrier_->push(hop.to, wire::Message{body});
 }
@@ -240,6 +248,10 @@ Router::Attempt Router::attempt(std::uint64_t correlation, Pending& pending) {
   pending.sent_to = hop.to;
   pending.envelope.route_epoch = hop.epoch;
   attempt.here = local_ && hop.to == self();
+  if (counts_ != nullptr) {
+    counts_->sent(pending.counted, pending.pattern, attempt.here);
+    if (pending.envelope.arrived_ns == 0) counts_->repeated(pending.counted);
+  }
   if (attempt.here)
     attempt.envelope = pending.envelope;
   else if (carrier_ != nullptr)
@@ -287,7 +299,7 @@ void Router::look_up(std::uint64_t correlation) {
   });
 }
 
-void Router::finish(std::uint64_t correlation, Result<std::string> answer) {
+void Router::finish(std::uint64_t correlation, Result<std::string> answer, std::int64_t now_ns) {
   Table& table = table_of(correlation);
   std::unordered_map<std::uint64_t, Pending>::node_type ended;
   {
@@ -296,8 +308,12 @@ void Router::finish(std::uint64_t correlation, Result<std::string> answer) {
   }
   if (ended.empty()) return;
   pending_count_.fetch_sub(1);
-  if (ended.mapped().began_ns != 0) span_of(ended.mapped(), answer);
-  ended.mapped().answered(std::move(answer));
+  const Pending& pending = ended.mapped();
+  if (pending.began_ns != 0) span_of(pending, answer);
+  if (pending.asked_ns != 0)
+    counts_->answered(pending.counted, answer.ok() ? nullptr : &answer.error(),
+                      (now_ns != 0 ? now_ns : boot_ns()) - pending.asked_ns);
+  pending.answered(std::move(answer));
 }
 
 /// One span for an ask with all its repeats.
@@ -328,12 +344,12 @@ void Router::span_of(const Pending& pending, const Result<std::string>& answer) 
   tracer_->ended(std::move(span));
 }
 
-void Router::replied(const wire::Reply& reply) {
+void Router::replied(const wire::Reply& reply, std::int64_t now_ns) {
   if (reply.owner) routes_.learn(reply.shard, reply.owner, reply.epoch, false);
-  if (reply.ok) return finish(reply.correlation, std::string(reply.bytes));
+  if (reply.ok) return finish(reply.correlation, std::string(reply.bytes), now_ns);
   Error error{reply.code, std::string(reply.bytes),
               std::chrono::milliseconds(reply.retry_after_ms)};
-  if (caller::is_final(reply.code)) return finish(reply.correlation, std::move(error));
+  if (caller::is_final(reply.code)) return finish(reply.correlation, std::move(error), now_ns);
   decide(reply.correlation, [this, &error, &reply](Caller& caller) {
     return caller::refused(caller, error, options_.times, boot_ms(),
                            cheap_random(reply.correlation));
@@ -429,11 +445,12 @@ void Router::close() {
   }
 }
 
-void Router::answer(const Envelope& envelope, Result<std::string> answer, Epoch epoch) {
+void Router::answer(const Envelope& envelope, Result<std::string> answer, Epoch epoch,
+                    std::int64_t now_ns) {
   if (!envelope.reply_to) return;
   // Of our own, and no other node had a hand in it: there is nothing to learn from it.
   if (answer.ok() && envelope.reply_to == options_.process && envelope.hops == 0)
-    return finish(envelope.correlation, std::move(answer));
+    return finish(envelope.correlation, std::move(answer), now_ns);
   wire::Reply reply;
   reply.correlation = envelope.correlation;
   reply.ok = answer.ok();
@@ -450,7 +467,7 @@ void Router::answer(const Envelope& envelope, Result<std::string> answer, Epoch 
     reply.epoch = epoch;
     reply.owner = self();
   }
-  if (envelope.reply_to == options_.process) return replied(reply);
+  if (envelope.reply_to == options_.process) return replied(reply, now_ns);
   if (carrier_ != nullptr)
     (void)carrier_->push(envelope.reply_to, reply);  // full: the caller repeats
 }

@@ -11,6 +11,7 @@
 #include "catga/runtime/messaging/routes.hpp"
 #include "catga/runtime/standing.hpp"
 #include "catga/runtime/telemetry/tracer.hpp"
+#include "catga/runtime/telemetry/traffic_metrics.hpp"
 #include "catga/sharding/caller.hpp"
 
 #include <array>
@@ -41,21 +42,31 @@ class Router final : public Messenger {
   Router(RouterOptions options, NodeStanding& standing, OwnerStore& owners, Carrier* carrier);
   ~Router() override;
 
-  void ask(Ask ask, Answered answered) override;
+  void ask(Ask ask, Answered answered) override {
+    carry(std::move(ask), Pattern::ask, std::move(answered));
+  }
   Status tell(Ask tell) override;
+  /// An ask whose sender is no caller: a tell or an event that must arrive. Counted as such.
+  void carry(Ask ask, Pattern pattern, Answered answered);
+  /// This router, for who sends events to entities.
+  Messenger& for_events() { return for_events_; }
 
   void host(std::function<void(ShardId, Envelope&&)> local) { local_ = std::move(local); }
   /// Before the first ask: asks get spans. Outlives the router.
   void trace_with(Tracer* tracer) { tracer_ = tracer; }
+  /// Before the first ask: what is sent is counted. Outlives the router.
+  void count_with(TrafficMetrics* counts) { counts_ = counts; }
   Routes& routes() { return routes_; }
 
-  /// Sends the answer of an envelope to who waits for it: here or on another node. No waiter: nothing.
-  void answer(const Envelope& envelope, Result<std::string> answer, Epoch epoch);
+  /// Sends the answer of an envelope to who waits for it: here or on another node. No waiter: nothing. `now_ns`: boot_ns() of
+  /// this moment, if the caller has read it.
+  void answer(const Envelope& envelope, Result<std::string> answer, Epoch epoch,
+              std::int64_t now_ns = 0);
   /// Sends an envelope on to another node (a forward, MSG). false: too much waits for that node.
   bool send(Incarnation to, const Envelope& envelope);
 
   // ---- what arrives ----
-  void replied(const wire::Reply& reply);
+  void replied(const wire::Reply& reply, std::int64_t now_ns = 0);
   void undelivered(const std::vector<std::uint64_t>& asks);
   void unsent(const std::vector<std::uint64_t>& asks);
   void adopt(std::shared_ptr<const Standing> standing, Incarnation self);
@@ -77,6 +88,17 @@ class Router final : public Messenger {
     Incarnation sent_to;
     std::uint64_t parent_span = 0;  ///< while traced
     std::int64_t began_ns = 0;
+    TrafficMetrics::Place counted;  ///< while counted
+    std::int64_t asked_ns = 0;      ///< 0: its time is not counted
+    Pattern pattern = Pattern::ask;
+  };
+  struct EventCarrier final : Messenger {
+    explicit EventCarrier(Router& router) : router_(router) {}
+    void ask(Ask ask, Answered answered) override {
+      router_.carry(std::move(ask), Pattern::event, std::move(answered));
+    }
+    Status tell(Ask tell) override { return router_.tell(std::move(tell)); }
+    Router& router_;
   };
   struct Table {
     std::mutex lock;
@@ -97,7 +119,7 @@ class Router final : public Messenger {
   Table& table_of(std::uint64_t correlation) { return tables_[correlation % tables_.size()]; }
   Attempt attempt(std::uint64_t correlation, Pending& pending);
   void leave(Attempt&& attempt);
-  void finish(std::uint64_t correlation, Result<std::string> answer);
+  void finish(std::uint64_t correlation, Result<std::string> answer, std::int64_t now_ns = 0);
   void send_span(Envelope& envelope);
   void span_of(const Pending& pending, const Result<std::string>& answer);
   void act(std::uint64_t correlation, CallerAction action);
@@ -112,6 +134,8 @@ class Router final : public Messenger {
   OwnerStore& owners_;
   Carrier* carrier_;
   Tracer* tracer_ = nullptr;
+  TrafficMetrics* counts_ = nullptr;
+  EventCarrier for_events_{*this};
   Routes routes_;
   std::function<void(ShardId, Envelope&&)> local_;
   // Read with each message and written once in a life: all lives are kept, the newest is pointed to.

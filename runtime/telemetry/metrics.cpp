@@ -10,7 +10,6 @@
 #include <cassert>
 #include <cstdio>
 #include <fstream>
-#include <iterator>
 #include <new>
 #include <sstream>
 #include <thread>
@@ -36,6 +35,11 @@ constexpr auto moves_text =
 constexpr auto sizes_bounds = std::to_array<std::uint64_t>({1, 2, 4, 8, 16, 32, 64, 128, 256});
 constexpr auto sizes_text =
     std::to_array<std::string_view>({"1", "2", "4", "8", "16", "32", "64", "128", "256"});
+constexpr auto lives_bounds = std::to_array<std::uint64_t>(
+    {10 * ms, 100 * ms, 1 * s, 10 * s, 60 * s, 600 * s, 3600 * s, 86400 * s});
+constexpr auto lives_text =
+    std::to_array<std::string_view>({"0.01", "0.1", "1", "10", "60", "600", "3600", "86400"});
+static_assert(lives_bounds.size() == lives_text.size());
 static_assert(quick_bounds.size() == quick_text.size());
 static_assert(moves_bounds.size() == moves_text.size());
 static_assert(sizes_bounds.size() == sizes_text.size());
@@ -95,6 +99,8 @@ std::span<const std::uint64_t> bounds_of(Buckets buckets) {
       return moves_bounds;
     case Buckets::sizes:
       return sizes_bounds;
+    case Buckets::lives:
+      return lives_bounds;
   }
   return {};
 }
@@ -109,6 +115,8 @@ std::span<const std::string_view> bounds_as_text(Buckets buckets) {
       return moves_text;
     case Buckets::sizes:
       return sizes_text;
+    case Buckets::lives:
+      return lives_text;
   }
   return {};
 }
@@ -144,12 +152,12 @@ std::uint64_t Sheet::sum(std::size_t slot) const {
   return all;
 }
 
-void HistogramAt::record(Sheet& sheet, std::uint64_t value) const noexcept {
+void HistogramAt::record(Sheet::Stripe stripe, std::uint64_t value) const noexcept {
   const auto bounds = bounds_of(buckets);
   std::size_t bucket = starts_of(buckets)[static_cast<std::size_t>(std::bit_width(value))];
   while (bucket < bounds.size() && bounds[bucket] < value) ++bucket;
-  sheet.add(first + bucket);
-  sheet.add(first + bounds.size() + 1, value);
+  stripe.add(first + bucket);
+  stripe.add(first + bounds.size() + 1, value);
 }
 
 // ---- what is scraped ---------------------------------------------------------------------------

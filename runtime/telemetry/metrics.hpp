@@ -28,7 +28,7 @@ namespace catga {
 enum class MetricType : std::uint8_t { counter, gauge, histogram };
 
 /// Fixed for ever: other buckets break every dashboard. In seconds, `sizes` in pieces.
-enum class Buckets : std::uint8_t { none, quick, moves, sizes };
+enum class Buckets : std::uint8_t { none, quick, moves, sizes, lives };
 
 struct MetricRow {
   std::string_view name;
@@ -49,6 +49,20 @@ inline constexpr auto metric_table = std::to_array<MetricRow>({
      "Asks that ended with an error, by its code, rejected included."},
     {"catga_request_duration_seconds", MetricType::histogram, Buckets::quick, "kind,message",
      "From the arrival of an ask at its owner until its reply leaves, commit included."},
+    {"catga_requests_active", MetricType::gauge, Buckets::none, "kind",
+     "Asks that came to entities of this node and are not answered."},
+    {"catga_ask_duration_seconds", MetricType::histogram, Buckets::quick, "kind,message,outcome",
+     "At the caller: from an ask until its answer, repeats included."},
+    {"catga_retry_attempts_total", MetricType::counter, Buckets::none, "kind",
+     "Asks sent again by this node, their caller."},
+    {"catga_idempotency_skipped_total", MetricType::counter, Buckets::none, "kind",
+     "Repeats answered with what was remembered: nothing ran."},
+    {"catga_idempotency_expired_total", MetricType::counter, Buckets::none, "kind",
+     "Asks refused because they are older than what is remembered."},
+    {"catga_messages_sent_total", MetricType::counter, Buckets::none, "kind,pattern,route",
+     "Messages sent to entities by this node, each repeat of an ask too; local: to this node."},
+    {"catga_messages_expired_total", MetricType::counter, Buckets::none, "place",
+     "Messages dropped because the time of their caller was up."},
     {"catga_messages_received_total", MetricType::counter, Buckets::none, "kind,pattern",
      "Messages that came to entities of this node."},
     {"catga_messages_forwarded_total", MetricType::counter, Buckets::none, "reason",
@@ -56,6 +70,8 @@ inline constexpr auto metric_table = std::to_array<MetricRow>({
     {"catga_messages_queued", MetricType::gauge, Buckets::none, "place", "Waiting now."},
     {"catga_refused_total", MetricType::counter, Buckets::none, "limit",
      "Messages answered overloaded, by the limit that was reached."},
+    {"catga_events_published_total", MetricType::counter, Buckets::none, "kind,message",
+     "Events of committed turns that JetStream has taken."},
     {"catga_turn_duration_seconds", MetricType::histogram, Buckets::quick, "kind,message",
      "Run time of handlers."},
     {"catga_mailbox_wait_seconds", MetricType::histogram, Buckets::quick, "kind",
@@ -73,6 +89,10 @@ inline constexpr auto metric_table = std::to_array<MetricRow>({
      "From a commit being queued until the store has answered."},
     {"catga_commit_batch_size", MetricType::histogram, Buckets::sizes, "",
      "Turns in one write of one entity."},
+    {"catga_store_pipeline_depth", MetricType::histogram, Buckets::sizes, "",
+     "Commands in one trip to Redis."},
+    {"catga_nats_batch_size", MetricType::histogram, Buckets::sizes, "",
+     "Records in one NATS message."},
     {"catga_outbox_pending", MetricType::gauge, Buckets::none, "",
      "Tells and events committed and not delivered."},
     {"catga_outbox_oldest_seconds", MetricType::gauge, Buckets::none, "",
@@ -86,8 +106,18 @@ inline constexpr auto metric_table = std::to_array<MetricRow>({
     {"catga_sagas_started_total", MetricType::counter, Buckets::none, "saga", "Sagas started."},
     {"catga_sagas_finished_total", MetricType::counter, Buckets::none, "saga,outcome",
      "Sagas that have ended."},
+    {"catga_saga_duration_seconds", MetricType::histogram, Buckets::lives, "saga,outcome",
+     "From the start of a saga until its end."},
+    {"catga_saga_journal_entries", MetricType::histogram, Buckets::sizes, "saga",
+     "Entries in the journal of a saga that has ended."},
+    {"catga_saga_recoveries_total", MetricType::counter, Buckets::none, "saga",
+     "Sagas taken up from their journal by a new owner."},
+    {"catga_sagas_by_version", MetricType::gauge, Buckets::none, "saga,version",
+     "Sagas that have not ended, by the version of their definition."},
     {"catga_sagas_stuck", MetricType::gauge, Buckets::none, "saga,cause",
      "Parked: an operator must decide."},
+    {"catga_saga_step_duration_seconds", MetricType::histogram, Buckets::quick, "saga,step,outcome",
+     "One attempt of a step or of its undo, until its answer."},
     {"catga_saga_step_retries_total", MetricType::counter, Buckets::none, "saga",
      "Steps tried again."},
     {"catga_shards", MetricType::gauge, Buckets::none, "state", "Shards of this node."},
@@ -117,6 +147,8 @@ inline constexpr auto metric_table = std::to_array<MetricRow>({
     {"catga_view_version", MetricType::gauge, Buckets::none, "", "Version of the adopted view."},
     {"catga_node_departures_total", MetricType::counter, Buckets::none, "cause",
      "Nodes that left the view, as this node saw it."},
+    {"catga_node_suspicions_total", MetricType::counter, Buckets::none, "cause",
+     "Votes of this node to evict another one."},
     {"catga_session_renewals_total", MetricType::counter, Buckets::none, "outcome",
      "Renewals of this node's session in Redis."},
     {"catga_session_renewal_duration_seconds", MetricType::histogram, Buckets::quick, "outcome",
@@ -130,6 +162,12 @@ inline constexpr auto metric_table = std::to_array<MetricRow>({
      "Redis lost acknowledged writes, or may have: another primary, an older table."},
     {"catga_nats_reconnects_total", MetricType::counter, Buckets::none, "",
      "Connections to NATS after the first."},
+    {"catga_telemetry_exported_total", MetricType::counter, Buckets::none, "signal",
+     "Spans and log records that the collector has taken."},
+    {"catga_telemetry_failed_total", MetricType::counter, Buckets::none, "signal",
+     "Spans and log records that the collector refused, or did not take in time."},
+    {"catga_telemetry_dropped_total", MetricType::counter, Buckets::none, "signal",
+     "Spans, log records and cluster events for which there was no room."},
     {"catga_admin_requests_total", MetricType::counter, Buckets::none, "code",
      "Answers of the admin listener, by HTTP status."},
     {"catga_admin_stream_clients", MetricType::gauge, Buckets::none, "", "Open streams of events."},
@@ -171,15 +209,29 @@ class Sheet {
   explicit Sheet(std::size_t slots);
   std::size_t slots() const { return slots_; }
 
-  void add(std::size_t slot, std::uint64_t amount = 1) noexcept {
-    const unsigned stripe = stripe_of_thread();
-    const bool shared = stripe >= stripes_ - 1;
-    auto& cell = cells_[(shared ? stripes_ - 1 : stripe) * stride_ + slot];
-    if (shared)
-      cell.fetch_add(amount, std::memory_order_relaxed);
-    else  // nobody else writes here
-      cell.store(cell.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
+  /// Where this thread writes: for who counts several things at once. Not for other threads.
+  class Stripe {
+   public:
+    void add(std::size_t slot, std::uint64_t amount = 1) const noexcept {
+      auto& cell = cells_[slot];
+      if (shared_)
+        cell.fetch_add(amount, std::memory_order_relaxed);
+      else  // nobody else writes here
+        cell.store(cell.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
+    }
+
+   private:
+    friend class Sheet;
+    Stripe(std::atomic<std::uint64_t>* cells, bool shared) : cells_(cells), shared_(shared) {}
+    std::atomic<std::uint64_t>* cells_;
+    bool shared_;
+  };
+  Stripe stripe() noexcept {
+    const unsigned own = stripe_of_thread();
+    const bool shared = own >= stripes_ - 1;
+    return {&cells_[(shared ? stripes_ - 1 : own) * stride_], shared};
   }
+  void add(std::size_t slot, std::uint64_t amount = 1) noexcept { stripe().add(slot, amount); }
   void take_away(std::size_t slot) noexcept { add(slot, ~std::uint64_t{0}); }
   std::uint64_t sum(std::size_t slot) const;
 
@@ -204,14 +256,14 @@ struct HistogramAt {
   Buckets buckets = Buckets::quick;
 
   static std::size_t slots(Buckets buckets) { return bounds_of(buckets).size() + 2; }
-  void record(Sheet& sheet, std::uint64_t value) const noexcept;
+  void record(Sheet::Stripe stripe, std::uint64_t value) const noexcept;
 };
 
 /// A histogram with a sheet of its own, for what is counted in few places.
 class Histogram {
  public:
   explicit Histogram(Buckets buckets) : sheet_(HistogramAt::slots(buckets)), place_{0, buckets} {}
-  void record(std::uint64_t value) noexcept { place_.record(sheet_, value); }
+  void record(std::uint64_t value) noexcept { place_.record(sheet_.stripe(), value); }
   void record_ms(std::int64_t ms) noexcept {
     record(ms < 0 ? 0 : static_cast<std::uint64_t>(ms) * 1'000'000);
   }

@@ -21,6 +21,8 @@ constexpr std::array<ShardState, 6> shown_states{ShardState::owned,     ShardSta
                                                  ShardState::incoming,  ShardState::draining,
                                                  ShardState::suspended, ShardState::in_doubt};
 constexpr std::array<std::string_view, 3> saga_ends{"completed", "compensated", "failed"};
+constexpr std::array<std::string_view, 3> step_ends{"ok", "rejected", "failed"};
+constexpr std::array<std::string_view, 3> place_names{"shard", "shard_buffer", "mailbox"};
 constexpr std::array<std::string_view, 7> saga_causes{
     "compensation_stuck", "forward_stuck", "definition_drift", "no_definition",
     "crash_loop",         "poison",        "journal_full"};
@@ -62,7 +64,34 @@ std::size_t KindMetrics::number_of(std::string_view message) const {
       std::distance(messages_.begin(), std::ranges::find(messages_, message)));
 }
 
-void KindMetrics::write_message(Exposition& to, std::size_t number) const {
+void KindMetrics::published(std::string_view event) {
+  const auto number_among = [&](std::size_t known) {
+    std::size_t number = 0;
+    while (number < known && events_[number] != event) ++number;
+    return number;
+  };
+  std::size_t known = events_known_.load(std::memory_order_acquire);
+  std::size_t number = number_among(known);
+  if (number == known && known < event_names_most) {
+    const std::lock_guard guard(events_lock_);
+    known = events_known_.load(std::memory_order_relaxed);
+    number = number_among(known);
+    if (number == known && known < event_names_most) {
+      events_[number] = event;
+      events_known_.store(known + 1, std::memory_order_release);
+    }
+  }
+  published_[number].fetch_add(1, std::memory_order_relaxed);
+}
+
+void KindMetrics::write_events(Exposition& to) const {
+  const std::size_t known = events_known_.load(std::memory_order_acquire);
+  const auto row = metric("catga_events_published_total");
+  for (std::size_t i = 0; i < known; ++i) to.add(row, {kind_, events_[i]}, value(published_[i]));
+  to.add(row, {kind_, other}, value(published_[event_names_most]));
+}
+
+KindMetrics::Ended KindMetrics::write_message(Exposition& to, std::size_t number) const {
   const std::string& name = messages_[number];
   const std::size_t at = place(number);
   const std::uint64_t answers = sheet_.sum(at);
@@ -79,10 +108,25 @@ void KindMetrics::write_message(Exposition& to, std::size_t number) const {
   to.add(metric("catga_request_duration_seconds"), {kind_, name}, sheet_,
          HistogramAt{at + outcomes, Buckets::quick});
   to.add(metric("catga_turn_duration_seconds"), {kind_, name}, sheet_, at_turn(number));
+  return {answers + rejected + failed,
+          sheet_.sum(at + 1 + static_cast<std::size_t>(Code::expired))};
 }
 
 void KindMetrics::write(Exposition& to) const {
-  for (std::size_t number = 0; number < messages_.size(); ++number) write_message(to, number);
+  Ended asks;
+  for (std::size_t number = 0; number < messages_.size(); ++number) {
+    const Ended some = write_message(to, number);
+    asks.all += some.all;
+    asks.expired += some.expired;
+  }
+  // Those that ended are read before those that came: no scrape sees more of them.
+  const auto gone =
+      static_cast<std::int64_t>(asks.all - sheet_.sum(refused_asks) + sheet_.sum(asks_given_back));
+  to.add(metric("catga_requests_active"), {kind_},
+         std::max<std::int64_t>(0, static_cast<std::int64_t>(sheet_.sum(received_ask)) - gone));
+  to.add(metric("catga_idempotency_skipped_total"), {kind_}, sheet_.sum(repeats));
+  to.add(metric("catga_idempotency_expired_total"), {kind_}, asks.expired);
+  write_events(to);
   to.add(metric("catga_messages_received_total"), {kind_, "ask"}, sheet_.sum(received_ask));
   to.add(metric("catga_messages_received_total"), {kind_, "tell"}, sheet_.sum(received_tell));
   to.add(metric("catga_messages_received_total"), {kind_, "timer"}, sheet_.sum(received_timer));
@@ -113,6 +157,8 @@ NodeMetrics::NodeMetrics(const std::map<std::string, Kind, std::less<>>& kinds,
   }
   kinds_.emplace(other,
                  std::make_unique<KindMetrics>(std::string(other), std::vector<std::string>{}));
+  sagas_.emplace(other,
+                 std::make_unique<SagaMetrics>(std::string(other), std::vector<std::string>{}));
 }
 
 KindMetrics& NodeMetrics::of(std::string_view kind) {
@@ -123,7 +169,68 @@ KindMetrics& NodeMetrics::of(std::string_view kind) {
 
 void NodeMetrics::refused(std::string_view kind, std::string_view message, Code code) {
   KindMetrics& counts = of(kind);
-  counts.answered(counts.number_of(message), code, 0);
+  counts.refused(counts.number_of(message), code);
+}
+
+// ---- sagas -------------------------------------------------------------------------------------
+
+SagaMetrics::SagaMetrics(std::string type, std::vector<std::string> steps)
+    : type_(std::move(type)),
+      steps_([&steps] {
+        steps.emplace_back(other);
+        return std::move(steps);
+      }()),
+      sheet_(at_journal().first + HistogramAt::slots(Buckets::sizes)) {}
+
+HistogramAt SagaMetrics::at_step(std::size_t step, std::size_t outcome) const {
+  return {(step * step_ends.size() + outcome) * HistogramAt::slots(Buckets::quick), Buckets::quick};
+}
+HistogramAt SagaMetrics::at_end(std::size_t outcome) const {
+  return {at_step(steps_.size(), 0).first + outcome * HistogramAt::slots(Buckets::lives),
+          Buckets::lives};
+}
+HistogramAt SagaMetrics::at_journal() const {
+  return {at_end(saga_ends.size()).first, Buckets::sizes};
+}
+
+void SagaMetrics::stepped(std::string_view step, const Error* error, std::int64_t ns) noexcept {
+  step = step.substr(0, step.find('#'));
+  std::size_t number = 0;
+  while (number + 1 < steps_.size() && steps_[number] != step) ++number;
+  const std::size_t outcome = error == nullptr ? 0 : error->code == Code::rejected ? 1 : 2;
+  at_step(number, outcome).record(sheet_.stripe(), ns < 0 ? 0 : static_cast<std::uint64_t>(ns));
+}
+
+void SagaMetrics::ended(std::string_view outcome, std::int64_t ms, std::size_t entries) noexcept {
+  std::size_t number = 0;
+  while (number + 1 < saga_ends.size() && saga_ends[number] != outcome) ++number;
+  const Sheet::Stripe stripe = sheet_.stripe();
+  at_end(number).record(stripe, ms < 0 ? 0 : static_cast<std::uint64_t>(ms) * 1'000'000);
+  at_journal().record(stripe, entries);
+}
+
+void SagaMetrics::write(Exposition& to) const {
+  for (std::size_t step = 0; step < steps_.size(); ++step)
+    for (std::size_t outcome = 0; outcome < step_ends.size(); ++outcome)
+      to.add(metric("catga_saga_step_duration_seconds"), {type_, steps_[step], step_ends[outcome]},
+             sheet_, at_step(step, outcome));
+  for (std::size_t outcome = 0; outcome < saga_ends.size(); ++outcome)
+    to.add(metric("catga_saga_duration_seconds"), {type_, saga_ends[outcome]}, sheet_,
+           at_end(outcome));
+  to.add(metric("catga_saga_journal_entries"), {type_}, sheet_, at_journal());
+}
+
+// ---- more of a node ----------------------------------------------------------------------------
+
+void NodeMetrics::host_sagas(const std::map<std::string, std::vector<std::string>>& steps) {
+  for (const auto& [type, names] : steps)
+    sagas_.insert_or_assign(type, std::make_unique<SagaMetrics>(type, names));
+}
+
+SagaMetrics& NodeMetrics::saga(std::string_view type) {
+  auto at = sagas_.find(type);
+  if (at == sagas_.end()) at = sagas_.find(other);
+  return *at->second;
 }
 
 NodeMetrics::Mode NodeMetrics::mode_of(std::string_view name) {
@@ -166,9 +273,12 @@ void NodeMetrics::write(Exposition& to, const Now& now) const {
   for (std::size_t i = 0; i < commit_ends.size(); ++i)
     to.add(metric("catga_commit_duration_seconds"), {commit_ends[i]}, commits_[i]);
   to.add(metric("catga_commit_batch_size"), {}, commit_size_);
+  for (std::size_t i = 0; i < place_names.size(); ++i)
+    to.add(metric("catga_messages_expired_total"), {place_names[i]}, value(expired_[i]));
   write_shards(to, now);
   write_cluster(to, now);
   write_sagas(to, now);
+  write_telemetry(to, now);
   to.add(metric("catga_build_info"), {now.version, now.incarnation}, std::uint64_t{1});
 }
 
@@ -195,6 +305,7 @@ void NodeMetrics::write_shards(Exposition& to, const Now& now) const {
   to.add(metric("catga_messages_forwarded_total"), {"handoff"}, value(forwarded_[1]));
   to.add(metric("catga_messages_queued"), {"shard_buffer"}, value(held_));
   to.add(metric("catga_messages_queued"), {"redis_out"}, now.commits_waiting);
+  to.add(metric("catga_messages_queued"), {"nats_out"}, now.nats_waiting);
   to.add(metric("catga_outbox_pending"), {}, value(outbox_));
   std::int64_t oldest = now.cluster_ms;
   for (const auto& one : oldest_)
@@ -219,8 +330,12 @@ void NodeMetrics::write_cluster(Exposition& to, const Now& now) const {
   for (std::size_t i = 0; i < node_states.size(); ++i)
     to.add(metric("catga_cluster_nodes"), {node_states[i]}, std::uint64_t{now.nodes[i]});
   to.add(metric("catga_view_version"), {}, now.view);
-  to.add(metric("catga_node_departures_total"), {"planned"}, value(departures_[0]));
-  to.add(metric("catga_node_departures_total"), {"evicted"}, value(departures_[1]));
+  const Departures::Counts departures = departures_.counts(boot_ms());
+  to.add(metric("catga_node_departures_total"), {"planned"}, departures.planned);
+  to.add(metric("catga_node_departures_total"), {"incomplete"}, departures.incomplete);
+  to.add(metric("catga_node_departures_total"), {"evicted"}, departures.evicted);
+  to.add(metric("catga_node_suspicions_total"), {"heartbeat"}, value(suspicions_[0]));
+  to.add(metric("catga_node_suspicions_total"), {"no_responders"}, value(suspicions_[1]));
   for (const bool ok : {true, false}) {
     const Histogram& times = renewals_[ok ? 0 : 1];
     to.add(metric("catga_session_renewals_total"), {ok ? "ok" : "failed"}, count_of(times));
@@ -234,7 +349,18 @@ void NodeMetrics::write_cluster(Exposition& to, const Now& now) const {
   to.add(metric("catga_nats_reconnects_total"), {}, now.nats_reconnects);
 }
 
-void NodeMetrics::write_sagas(Exposition& to, const Now& now) {
+void NodeMetrics::write_telemetry(Exposition& to, const Now& now) {
+  const auto signal = [&to](std::string_view name, const Now::Sent& sent) {
+    to.add(metric("catga_telemetry_exported_total"), {name}, sent.exported);
+    to.add(metric("catga_telemetry_failed_total"), {name}, sent.failed);
+    to.add(metric("catga_telemetry_dropped_total"), {name}, sent.dropped);
+  };
+  signal("traces", now.spans);
+  signal("logs", now.log_records);
+  to.add(metric("catga_telemetry_dropped_total"), {"events"}, now.events_dropped);
+}
+
+void NodeMetrics::write_sagas(Exposition& to, const Now& now) const {
   SagaFigures all = now.sagas;
   for (const std::string& type : now.saga_types) all[type];
   for (auto& [type, figures] : all) {
@@ -247,7 +373,11 @@ void NodeMetrics::write_sagas(Exposition& to, const Now& now) {
     for (const auto& [cause, count] : figures.stuck)
       to.add(metric("catga_sagas_stuck"), {type, cause}, count);
     to.add(metric("catga_saga_step_retries_total"), {type}, figures.step_retries);
+    to.add(metric("catga_saga_recoveries_total"), {type}, figures.recoveries);
+    for (const auto& [version, count] : figures.by_version)
+      to.add(metric("catga_sagas_by_version"), {type, std::to_string(version)}, count);
   }
+  for (const auto& [type, times] : sagas_) times->write(to);
 }
 
 }  // namespace catga

@@ -2,6 +2,8 @@
 #pragma once
 #include "catga/entities/kind.hpp"
 #include "catga/runtime/saga_figures.hpp"
+#include "catga/runtime/standing.hpp"
+#include "catga/runtime/telemetry/departures.hpp"
 #include "catga/runtime/telemetry/metrics.hpp"
 #include "catga/sharding/ids.hpp"
 #include "catga/sharding/ownership.hpp"
@@ -14,6 +16,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -33,21 +36,31 @@ class KindMetrics {
   /// `messages`: by their numbers in the kind. What is none of them is counted as `_other`.
   KindMetrics(std::string kind, std::vector<std::string> messages);
 
-  // Per message.
+  // Per message. An ask that was received is answered, or given back when its entity ends.
   void received(bool ask, bool timer) noexcept {
     sheet_.add(timer ? received_timer : ask ? received_ask : received_tell);
   }
-  void waited(std::int64_t ns) noexcept { wait_.record(sheet_, positive(ns)); }
+  void waited(std::int64_t ns) noexcept { wait_.record(sheet_.stripe(), positive(ns)); }
   void ran(std::size_t message, std::int64_t ns) noexcept {
-    at_turn(message).record(sheet_, positive(ns));
+    at_turn(message).record(sheet_.stripe(), positive(ns));
   }
   void ran_long() noexcept { sheet_.add(long_turns); }
   /// An ask is over at this owner; `error`: none, or how it failed.
   void answered(std::size_t message, std::optional<Code> error, std::int64_t ns) noexcept {
     const std::size_t at = place(message);
-    sheet_.add(at + (error ? 1 + static_cast<std::size_t>(*error) : 0));
-    HistogramAt{at + outcomes, Buckets::quick}.record(sheet_, positive(ns));
+    const Sheet::Stripe stripe = sheet_.stripe();
+    stripe.add(at + (error ? 1 + static_cast<std::size_t>(*error) : 0));
+    HistogramAt{at + outcomes, Buckets::quick}.record(stripe, positive(ns));
   }
+  /// An ask ends without having come to its entity: counts as answered.
+  void refused(std::size_t message, Code code) noexcept {
+    sheet_.add(refused_asks);
+    answered(message, code, 0);
+  }
+  void given_back(std::uint64_t asks) noexcept { sheet_.add(asks_given_back, asks); }
+  void repeated() noexcept { sheet_.add(repeats); }
+  /// JetStream has an event of this name. Names are learned as they come, so many and no more.
+  void published(std::string_view event);
   /// The number of a message by its name, for what happens rarely.
   std::size_t number_of(std::string_view message) const;
 
@@ -56,7 +69,7 @@ class KindMetrics {
   void ends() noexcept { sheet_.take_away(alive); }
   void activated(bool ok, std::int64_t ns) noexcept {
     sheet_.add(ok ? loaded : not_loaded);
-    (ok ? loading_ : not_loading_).record(sheet_, positive(ns));
+    (ok ? loading_ : not_loading_).record(sheet_.stripe(), positive(ns));
   }
   void passivated(Passivation why) noexcept {
     sheet_.add(passivations + static_cast<std::size_t>(why));
@@ -72,6 +85,9 @@ class KindMetrics {
     received_tell,
     received_timer,
     long_turns,
+    refused_asks,
+    asks_given_back,
+    repeats,
     alive,
     loaded,
     not_loaded,
@@ -89,12 +105,42 @@ class KindMetrics {
   HistogramAt at_turn(std::size_t message) const noexcept {
     return {place(message) + outcomes + histogram(), Buckets::quick};
   }
-  void write_message(Exposition& to, std::size_t number) const;
+  /// What became of its asks, all together.
+  struct Ended {
+    std::uint64_t all = 0, expired = 0;
+  };
+  Ended write_message(Exposition& to, std::size_t number) const;
+  void write_events(Exposition& to) const;
 
   const std::string kind_;
   std::vector<std::string> messages_;  // the last one is _other
   const HistogramAt wait_, loading_, not_loading_;
   const std::size_t first_message_, size_of_message_;
+  Sheet sheet_;
+  // Names are only ever added, so that readers need no lock. The last count is of all other names.
+  static constexpr std::size_t event_names_most = 32;
+  std::mutex events_lock_;
+  std::atomic<std::size_t> events_known_{0};
+  std::array<std::string, event_names_most> events_;
+  std::array<std::atomic<std::uint64_t>, event_names_most + 1> published_{};
+};
+
+/// Times of one type of saga. Thread-safe, without locks.
+class SagaMetrics {
+ public:
+  SagaMetrics(std::string type, std::vector<std::string> steps);
+  /// One attempt of a step has its answer. "line#3" is counted as "line".
+  void stepped(std::string_view step, const Error* error, std::int64_t ns) noexcept;
+  /// It has ended so. `entries`: of its journal.
+  void ended(std::string_view outcome, std::int64_t ms, std::size_t entries) noexcept;
+  void write(Exposition& to) const;
+
+ private:
+  HistogramAt at_step(std::size_t step, std::size_t outcome) const;
+  HistogramAt at_end(std::size_t outcome) const;
+  HistogramAt at_journal() const;
+  const std::string type_;
+  const std::vector<std::string> steps_;  // the last one is _other
   Sheet sheet_;
 };
 
@@ -108,6 +154,14 @@ class NodeMetrics {
   /// An ask is refused before it reached its entity.
   void refused(std::string_view kind, std::string_view message, Code code);
   void refused(Limit limit) noexcept { limits_[static_cast<std::size_t>(limit)] += 1; }
+  /// Where a message was when the time of its caller was up.
+  enum class Place : std::uint8_t { shard, shard_buffer, mailbox };
+  void expired(Place place) noexcept { expired_[static_cast<std::size_t>(place)] += 1; }
+
+  /// The sagas this node hosts, and their steps. Before the first of them runs.
+  void host_sagas(const std::map<std::string, std::vector<std::string>>& steps);
+  /// Of a type this node hosts; else of `_other`.
+  SagaMetrics& saga(std::string_view type);
 
   // commits
   enum class CommitEnd : std::uint8_t { ok, fenced, conflict, unknown };
@@ -139,7 +193,15 @@ class NodeMetrics {
   // the cluster
   enum class Reason : std::uint8_t { joined, draining, left };
   void rebalanced(Reason reason, bool to_the_end, std::int64_t ms);
-  void departed(bool planned) noexcept { departures_[planned ? 0 : 1] += 1; }
+  /// The view is without it. Of one that left by itself the drain's end tells whether it was complete.
+  void departed(Incarnation node, bool leaving) {
+    departures_.left(text_of(node), leaving, boot_ms());
+  }
+  /// Told by a cluster event.
+  void drained(const std::string& incarnation, bool complete) {
+    departures_.drained(incarnation, complete, boot_ms());
+  }
+  void suspected(bool silent) noexcept { suspicions_[silent ? 0 : 1] += 1; }
   void renewed(bool ok, std::int64_t ms) noexcept { renewals_[ok ? 0 : 1].record_ms(ms); }
   std::atomic<std::int64_t> moves_pending{0}, moves_stuck{0};
   std::atomic<std::uint64_t> rollbacks{0};
@@ -149,29 +211,38 @@ class NodeMetrics {
     std::uint32_t shards_wanted = 0;
     std::uint64_t view = 0;
     std::array<std::uint32_t, 4> nodes{};  ///< warm, shadow, up, leaving: as MemberState
-    std::uint64_t commits_waiting = 0, nats_reconnects = 0;
+    std::uint64_t commits_waiting = 0, nats_waiting = 0, nats_reconnects = 0;
     std::int64_t cluster_ms = 0;
     bool ready = false, draining = false, redis = false, nats = false;
     std::string version, incarnation;
     SagaFigures sagas;
     std::vector<std::string> saga_types;  ///< hosted: shown from the start
+    struct Sent {
+      std::uint64_t exported = 0, failed = 0, dropped = 0;
+    };
+    Sent spans, log_records;           ///< to the collector
+    std::uint64_t events_dropped = 0;  ///< of the cluster's events
   };
   void write(Exposition& to, const Now& now) const;
 
  private:
   void write_shards(Exposition& to, const Now& now) const;
   void write_cluster(Exposition& to, const Now& now) const;
-  static void write_sagas(Exposition& to, const Now& now);
+  void write_sagas(Exposition& to, const Now& now) const;
+  static void write_telemetry(Exposition& to, const Now& now);
 
-  static constexpr std::size_t limits = 6, shard_states = 8;
+  static constexpr std::size_t limits = 6, shard_states = 8, places = 3;
   const std::uint32_t shard_count_;
   std::map<std::string, std::unique_ptr<KindMetrics>, std::less<>> kinds_;
+  std::map<std::string, std::unique_ptr<SagaMetrics>, std::less<>> sagas_;
   std::array<std::atomic<std::uint64_t>, limits> limits_{};
+  std::array<std::atomic<std::uint64_t>, places> expired_{};
   std::array<Histogram, 4> commits_{Histogram{Buckets::quick}, Histogram{Buckets::quick},
                                     Histogram{Buckets::quick}, Histogram{Buckets::quick}};
   Histogram commit_size_{Buckets::sizes};
   std::array<std::atomic<std::int64_t>, shard_states> shards_{};
-  std::array<std::atomic<std::uint64_t>, 2> forwarded_{}, lost_{}, departures_{};
+  std::array<std::atomic<std::uint64_t>, 2> forwarded_{}, lost_{}, suspicions_{};
+  Departures departures_;
   std::array<Histogram, 3> came_{Histogram{Buckets::moves}, Histogram{Buckets::moves},
                                  Histogram{Buckets::moves}};
   Histogram went_{Buckets::moves}, stayed_{Buckets::moves};

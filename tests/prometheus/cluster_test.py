@@ -38,6 +38,15 @@ QUERIES = {
     "how even is the load":
         f'stddev(sum(rate(catga_requests_total{{service="{SERVICE}"}}[5m])) by (instance))'
         f' / avg(sum(rate(catga_requests_total{{service="{SERVICE}"}}[5m])) by (instance))',
+    "p99 at the callers":
+        'histogram_quantile(0.99, sum(rate(catga_ask_duration_seconds_bucket{outcome="ok"}[5m])) by (le))',
+    "asks under way": 'sum(catga_requests_active) by (kind)',
+    "sent to this node and to others": 'sum(rate(catga_messages_sent_total[1m])) by (route)',
+    "records in a batch": 'histogram_quantile(0.5, sum(rate(catga_nats_batch_size_bucket[5m])) by (le))',
+    "commands in a trip":
+        'histogram_quantile(0.5, sum(rate(catga_store_pipeline_depth_bucket[5m])) by (le))',
+    "why nodes are suspected": 'sum(catga_node_suspicions_total) by (cause)',
+    "telemetry that is lost": 'sum(rate(catga_telemetry_dropped_total[5m])) by (service, signal)',
     "running sagas": 'sum(catga_sagas_active) by (saga)',
     "shards nobody serves": 'max(catga_shards_configured) - sum(catga_shards{state="owned"})',
     "placement spread": 'max(catga_shards{state="owned"}) / avg(catga_shards{state="owned"})',
@@ -109,6 +118,9 @@ class Cluster(unittest.TestCase):
         cls.nodes[name] = Process(name, [NODE, *flags], cls.folder / f"{name}.log")
         cls.addClassCleanup(cls.nodes[name].kill9)
         return cls.nodes[name]
+
+    def drain(self, name):
+        self.assertEqual(self.nodes[name].terminate(30), 0)
 
     @classmethod
     def wait_ready(cls, name):
@@ -188,6 +200,20 @@ class Cluster(unittest.TestCase):
         self.assertGreater(answers["moves per minute"][0], 0)
         evicted = self.query(port, 'max(catga_node_departures_total{cause="evicted"})')
         self.assertGreaterEqual(evicted[0], 1)
+        self.assertGreater(self.query(port, 'sum(catga_node_suspicions_total)')[0], 0)
+        until("no ask is left open", lambda: self.query(port, "sum(catga_requests_active)") == [0.0], 30, 0.2)
+        sent = dict(zip(("local", "remote"), (self.query(
+            port, f'sum(catga_messages_sent_total{{route="{route}",pattern="ask"}})')[0]
+            for route in ("local", "remote"))))
+        self.assertGreater(sent["local"], 0)
+        self.assertGreater(sent["remote"], 0)
+        self.drain("b")
+        until("a node that drained has left as planned", lambda: self.query(
+            port, 'max(catga_node_departures_total{cause="planned"})') >= [1.0], 30, 0.2)
+        self.assertEqual(self.query(port, 'max(catga_node_departures_total{cause="incomplete"})'), [0.0])
+        self.launch("b")
+        self.wait_ready("b")
+        until("all nodes are scraped once more", lambda: self.query(port, "sum(up)") == [3.0], 30, 0.2)
         until("all show one view", lambda: self.query(
             port, "max(catga_view_version) - min(catga_view_version)") == [0.0], 30, 0.2)
 

@@ -36,6 +36,7 @@ class Scene {
     lanes.flush(5s);
     const std::lock_guard guard(lock_);
     batches_.clear();
+    counted_.clear();
     records_ = 0;
   }
   ~Scene() { lanes.stop(); }
@@ -46,6 +47,11 @@ class Scene {
     const bool came = changed_.wait_for(guard, 10s, [&] { return records_ >= records; });
     REQUIRE(came);
     return batches_;
+  }
+  /// What left, as the lanes count it.
+  std::vector<std::size_t> counted() {
+    const std::lock_guard guard(lock_);
+    return counted_;
   }
   bool hears_anything(std::chrono::milliseconds within) {
     std::unique_lock guard(lock_);
@@ -59,7 +65,11 @@ class Scene {
                       return Incarnation{3, 4};
                     },
                     [] { return ViewVersion{1}; }, [](Incarnation, std::vector<std::uint64_t>) {},
-                    [](std::vector<std::uint64_t>) {}}};
+                    [](std::vector<std::uint64_t>) {},
+                    [this](std::size_t records) {
+                      const std::lock_guard guard(lock_);
+                      counted_.push_back(records);
+                    }}};
 
  private:
   void heard(const NatsMessage& message) {
@@ -73,7 +83,7 @@ class Scene {
   testing::NatsServer server_;
   std::mutex lock_;
   std::condition_variable changed_;
-  std::vector<std::size_t> batches_;
+  std::vector<std::size_t> batches_, counted_;
   std::size_t records_ = 0;
   std::optional<NatsConnection> nats_;
   std::optional<NatsSubscription> ear_;
@@ -95,9 +105,12 @@ TEST_CASE("what a thread pushes while it gathers leaves at the end, as one messa
     const Lanes::Gathering together(scene.lanes);
     for (std::uint64_t i = 1; i <= 3; ++i) CHECK(scene.lanes.push(scene.to, reply(i)).ok());
     CHECK_FALSE(scene.hears_anything(100ms));
+    CHECK(scene.lanes.waiting() == 3);
     CHECK(scene.lanes.push(scene.to, reply(4)).ok());
   }
   CHECK(scene.batches(4) == std::vector<std::size_t>{4});
+  CHECK(scene.counted() == std::vector<std::size_t>{4});
+  CHECK(scene.lanes.waiting() == 0);
 }
 
 TEST_CASE("one thread that gathers keeps nobody else's messages back, nor those of moving shards") {

@@ -4,6 +4,7 @@
 #include <catga/runtime/node.hpp>
 #include <catga/runtime/telemetry/log.hpp>
 #include <catga/runtime/telemetry/node_metrics.hpp>
+#include <catga/runtime/telemetry/traffic_metrics.hpp>
 
 #include "../support/http_client.hpp"
 #include <doctest/doctest.h>
@@ -133,6 +134,17 @@ TEST_CASE("a node shows that it is ready, and counts what its entities do") {
   CHECK(has(
       text,
       "catga_messages_received_total{service=\"orders\",kind=\"counter\",pattern=\"ask\"} 5\n"));
+  CHECK(has(text, "catga_requests_active{service=\"orders\",kind=\"counter\"} 0\n"));
+  CHECK(has(text,
+            "catga_ask_duration_seconds_count{service=\"orders\",kind=\"counter\","
+            "message=\"Add\",outcome=\"ok\"} 3\n"));
+  CHECK(has(text,
+            "catga_ask_duration_seconds_count{service=\"orders\",kind=\"counter\","
+            "message=\"Add\",outcome=\"rejected\"} 1\n"));
+  CHECK(has(text,
+            "catga_messages_sent_total{service=\"orders\",kind=\"counter\","
+            "pattern=\"ask\",route=\"local\"} 5\n"));
+  CHECK(has(text, "catga_retry_attempts_total{service=\"orders\",kind=\"counter\"} 0\n"));
   CHECK(has(text, "catga_entities{service=\"orders\",kind=\"counter\"} 1\n"));
   CHECK(has(
       text,
@@ -149,10 +161,13 @@ TEST_CASE("every row of the table of metrics is written by a node that hosts a s
   NodeMetrics metrics(kinds, 16);
   NodeMetrics::Now now;
   now.saga_types = {"order"};
+  now.sagas["order"].by_version[1] = 0;
+  const TrafficMetrics traffic(kinds);
   Stand stand(quiet());
   Exposition out("orders");
   add_process(out);
   metrics.write(out, now);
+  traffic.write(out);
   stand.listeners->write(out);
   for (const std::string_view name : out.missing()) FAIL_CHECK("nothing writes ", name);
 }

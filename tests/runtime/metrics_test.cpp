@@ -1,6 +1,7 @@
 // Counting from many threads, the text that Prometheus reads, and what a node writes into it.
 #include <catga/runtime/telemetry/metrics.hpp>
 #include <catga/runtime/telemetry/node_metrics.hpp>
+#include <catga/runtime/telemetry/traffic_metrics.hpp>
 
 #include <doctest/doctest.h>
 
@@ -217,6 +218,186 @@ TEST_CASE("sagas are shown from the start if they are hosted, and parked ones by
   CHECK(has(text,
             "catga_sagas_finished_total{service=\"orders\",saga=\"order\","
             "outcome=\"failed\"} 0\n"));
+}
+
+TEST_CASE(
+    "an ask is active from its arrival at the entity until its answer, or until it is given back") {
+  const auto kinds = one_kind();
+  NodeMetrics metrics(kinds, 64);
+  KindMetrics& account = metrics.of("account");
+  for (int i = 0; i < 5; ++i) account.received(true, false);
+  account.received(false, false);  // a tell: nobody waits
+  account.answered(0, std::nullopt, 100);
+  account.answered(1, Code::timeout, 100);
+  account.given_back(1);                                    // its shard moved
+  metrics.refused("account", "Deposit", Code::overloaded);  // never came to an entity
+  CHECK(has(text_of(metrics), "catga_requests_active{service=\"orders\",kind=\"account\"} 2\n"));
+}
+
+TEST_CASE("repeats and what is too old to be one are counted by kind") {
+  const auto kinds = one_kind();
+  NodeMetrics metrics(kinds, 64);
+  KindMetrics& account = metrics.of("account");
+  account.repeated();
+  account.answered(0, Code::expired, 100);
+  account.answered(1, Code::expired, 100);
+  const std::string text = text_of(metrics), label = "{service=\"orders\",kind=\"account\"} ";
+  CHECK(has(text, "catga_idempotency_skipped_total" + label + "1\n"));
+  CHECK(has(text, "catga_idempotency_expired_total" + label + "2\n"));
+}
+
+TEST_CASE("events are counted by name, but a flood of names is one series") {
+  const auto kinds = one_kind();
+  NodeMetrics metrics(kinds, 64);
+  KindMetrics& account = metrics.of("account");
+  for (int round = 0; round < 2; ++round)
+    for (int i = 0; i < 40; ++i) account.published("Event" + std::to_string(i));
+  const std::string text = text_of(metrics);
+  const auto line = [](const std::string& name, int count) {
+    return "catga_events_published_total{service=\"orders\",kind=\"account\",message=\"" + name +
+           "\"} " + std::to_string(count) + "\n";
+  };
+  CHECK(has(text, line("Event0", 2)));
+  CHECK(has(text, line("Event31", 2)));
+  CHECK(has(text, line("_other", 16)));
+  CHECK_FALSE(has(text, "Event32"));
+}
+
+TEST_CASE("callers count what they ask by kind and message; what is hosted elsewhere is _other") {
+  const auto kinds = one_kind();
+  TrafficMetrics traffic(kinds);
+  const auto deposit = traffic.place_of("account", "Deposit");
+  traffic.sent(deposit, Pattern::ask, true);
+  traffic.sent(deposit, Pattern::ask, false);
+  traffic.repeated(deposit);
+  traffic.answered(deposit, nullptr, 200'000);
+  const Error no{Code::rejected, "no"}, late{Code::timeout, "late"};
+  traffic.answered(traffic.place_of("account", "Balance"), &no, 200'000);
+  traffic.answered(traffic.place_of("account", "Nonsense"), &late, 200'000);
+  traffic.answered(traffic.place_of("elsewhere", "Deposit"), nullptr, 200'000);
+  traffic.sent(traffic.place_of("elsewhere", "Deposit"), Pattern::tell, false);
+  traffic.sent(traffic.place_of("", ""), Pattern::event, true);
+  Exposition out("orders");
+  traffic.write(out);
+  const std::string text = out.text();
+  const auto asks = [](const std::string& kind, const std::string& message,
+                       const std::string& outcome) {
+    return "catga_ask_duration_seconds_count{service=\"orders\",kind=\"" + kind + "\",message=\"" +
+           message + "\",outcome=\"" + outcome + "\"} 1\n";
+  };
+  CHECK(has(text, asks("account", "Deposit", "ok")));
+  CHECK(has(text, asks("account", "Balance", "rejected")));
+  CHECK(has(text, asks("account", "_other", "failed")));
+  CHECK(has(text, asks("_other", "_other", "ok")));
+  CHECK_FALSE(has(text, "elsewhere"));
+  const std::string sent = "catga_messages_sent_total{service=\"orders\",kind=";
+  CHECK(has(text, sent + "\"account\",pattern=\"ask\",route=\"local\"} 1\n"));
+  CHECK(has(text, sent + "\"account\",pattern=\"ask\",route=\"remote\"} 1\n"));
+  CHECK(has(text, sent + "\"_other\",pattern=\"tell\",route=\"remote\"} 1\n"));
+  CHECK(has(text, sent + "\"_other\",pattern=\"event\",route=\"local\"} 1\n"));
+  CHECK(has(text, "catga_retry_attempts_total{service=\"orders\",kind=\"account\"} 1\n"));
+}
+
+TEST_CASE("among many kinds and messages each is found by its own names") {
+  std::map<std::string, Kind, std::less<>> kinds;
+  for (int i = 0; i < 30; ++i) {
+    Kind kind;
+    kind.name = "kind" + std::to_string(i);
+    for (int j = 0; j < 20; ++j)
+      kind.messages.push_back({"Message" + std::to_string(j), false, {}, {}});
+    kinds.emplace(kind.name, kind);
+  }
+  const TrafficMetrics traffic(kinds);
+  std::set<std::uint32_t> places;
+  for (const auto& [name, kind] : kinds)
+    for (const MessageInfo& message : kind.messages)
+      CHECK(places.insert(traffic.place_of(name, message.name).message).second);
+  CHECK(places.insert(traffic.place_of("kind3", "Message20").message).second);
+  CHECK(places.insert(traffic.place_of("kind30", "Message2").message).second);
+}
+
+TEST_CASE("steps of a saga are timed by name and end; those of an each are one") {
+  const auto kinds = one_kind();
+  NodeMetrics metrics(kinds, 64);
+  metrics.host_sagas({{"order", {"charge", "line"}}});
+  const Error broken{Code::failed, "broken"};
+  metrics.saga("order").stepped("charge", nullptr, 2'000'000);
+  metrics.saga("order").stepped("line#3", &broken, 2'000'000);
+  metrics.saga("order").ended("compensated", 1500, 7);
+  metrics.saga("elsewhere").ended("completed", 20, 3);
+  const std::string text = text_of(metrics);
+  const std::string steps = "catga_saga_step_duration_seconds_count{service=\"orders\",";
+  CHECK(has(text, steps + "saga=\"order\",step=\"charge\",outcome=\"ok\"} 1\n"));
+  CHECK(has(text, steps + "saga=\"order\",step=\"line\",outcome=\"failed\"} 1\n"));
+  CHECK(has(text,
+            "catga_saga_duration_seconds_sum{service=\"orders\",saga=\"order\","
+            "outcome=\"compensated\"} 1.5\n"));
+  CHECK(has(text, "catga_saga_journal_entries_sum{service=\"orders\",saga=\"order\"} 7\n"));
+  CHECK(has(text,
+            "catga_saga_duration_seconds_count{service=\"orders\",saga=\"_other\","
+            "outcome=\"completed\"} 1\n"));
+}
+
+TEST_CASE("a node that left by itself is counted once, by its own last word") {
+  Departures departures;
+  const auto are = [&](std::int64_t now, std::uint64_t planned, std::uint64_t incomplete,
+                       std::uint64_t evicted) {
+    const Departures::Counts counts = departures.counts(now);
+    CHECK(counts.planned == planned);
+    CHECK(counts.incomplete == incomplete);
+    CHECK(counts.evicted == evicted);
+  };
+  departures.left("a", false, 0);
+  are(0, 0, 0, 1);
+  departures.left("b", true, 10);
+  are(20, 0, 0, 1);  // its word is awaited
+  departures.drained("b", false, 30);
+  are(30, 0, 1, 1);
+  departures.drained("c", true, 40);  // before the view
+  departures.left("c", true, 50);
+  are(50, 1, 1, 1);
+  departures.left("d", true, 100);  // its word is lost
+  are(100 + Departures::patience_ms, 2, 1, 1);
+  departures.drained("d", false, 101 + Departures::patience_ms);  // too late to be counted twice
+  are(200 + 2 * Departures::patience_ms, 2, 1, 1);
+}
+
+TEST_CASE("the last word of a node is read from its event, and rubbish is none") {
+  const auto said =
+      drain_told_by(R"({"catga.node.incarnation":"7f3a","outcome":"incomplete","shards_left":3})");
+  REQUIRE(said);
+  CHECK(said->incarnation == "7f3a");
+  CHECK_FALSE(said->complete);
+  CHECK(drain_told_by(R"({"catga.node.incarnation":"7f3a","outcome":"ok"})")->complete);
+  for (const char* const rubbish :
+       {"", "[]", "{", R"({"outcome":"ok"})", R"({"catga.node.incarnation":7,"outcome":"ok"})"})
+    CHECK_FALSE(drain_told_by(rubbish));
+}
+
+TEST_CASE("suspicions, dropped telemetry and what came too late have names from the start") {
+  const auto kinds = one_kind();
+  NodeMetrics metrics(kinds, 64);
+  metrics.suspected(true);
+  metrics.suspected(false);
+  metrics.suspected(false);
+  metrics.expired(NodeMetrics::Place::mailbox);
+  NodeMetrics::Now now;
+  now.spans = {10, 2, 1};
+  now.events_dropped = 4;
+  const std::string text = text_of(metrics, now);
+  for (const char* const line :
+       {"catga_node_suspicions_total{service=\"orders\",cause=\"heartbeat\"} 1\n",
+        "catga_node_suspicions_total{service=\"orders\",cause=\"no_responders\"} 2\n",
+        "catga_messages_expired_total{service=\"orders\",place=\"mailbox\"} 1\n",
+        "catga_messages_expired_total{service=\"orders\",place=\"shard_buffer\"} 0\n",
+        "catga_telemetry_exported_total{service=\"orders\",signal=\"traces\"} 10\n",
+        "catga_telemetry_failed_total{service=\"orders\",signal=\"traces\"} 2\n",
+        "catga_telemetry_dropped_total{service=\"orders\",signal=\"traces\"} 1\n",
+        "catga_telemetry_dropped_total{service=\"orders\",signal=\"logs\"} 0\n",
+        "catga_telemetry_dropped_total{service=\"orders\",signal=\"events\"} 4\n"}) {
+    CAPTURE(line);
+    CHECK(has(text, line));
+  }
 }
 
 TEST_CASE("the numbers of the process are this process's") {
