@@ -10,9 +10,11 @@ import contextlib
 import functools
 import http.server
 import json
+import os
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -463,6 +465,26 @@ def check_compose(checks, node, known):
     checks.expect(len(ids) == 3, f"compose.yaml: the nodes are called {ids}")
 
 
+def check_compose_prometheus(checks):
+    """Prometheus itself reads its file, with the alerts where compose.yaml mounts them."""
+    if not shutil.which("promtool"):
+        checks.expect(os.environ.get("CATGA_REQUIRE_HELM") != "1", "promtool is missing")
+        print("NOT CHECKED, as promtool is missing: compose/prometheus.yml", file=sys.stderr)
+        return
+    compose = yaml.safe_load((K8S / "compose" / "compose.yaml").read_text())
+    mounts = dict(reversed(volume.split(":")[:2]) for volume in
+                  compose["services"]["prometheus"]["volumes"])
+    place = "/etc/prometheus/alerts"
+    text = (K8S / "compose" / "prometheus.yml").read_text()
+    checks.expect(place in text, "compose: Prometheus reads no alerts")
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / "prometheus.yml"
+        file.write_text(text.replace(place, str((K8S / "compose" / mounts[place]).resolve())))
+        read = run("promtool", "check", "config", file)
+    checks.expect(read.returncode == 0 and "rules found" in read.stdout,
+                  f"compose: {read.stdout}{read.stderr}")
+
+
 def health_check():
     """The words of HEALTHCHECK in the image."""
     text = (K8S / "image" / "Dockerfile").read_text()
@@ -629,6 +651,7 @@ def main(arguments):
     check_notes(checks)
     check_with_the_node(checks, node, known)
     check_compose(checks, node, known)
+    check_compose_prometheus(checks)
     check_image(checks, node)
     check_readme(checks)
     check_derived(checks, node)
