@@ -86,12 +86,12 @@ def ask_all(address):
 
 
 def scenario(program, folder):
-    def body(objects, workload, kubelets, load, wrong):
-        process, address = prometheus(kubelets, folder)
+    def body(release, load, wrong):
+        process, address = prometheus(release.kubelets, folder)
         try:
             until("Prometheus has scraped all pods", lambda: len(reachable(
-                address, "catga_node_ready == 1")) == len(kubelets), 30)
-            rendered_run.roll(workload, kubelets[-1:], wrong)
+                address, "catga_node_ready == 1")) == len(release.kubelets), 30)
+            rendered_run.roll(release, release.kubelets[-1:], wrong)
             time.sleep(4)  # four more scrapes: rates need two
             wrong += ask_all(address)
             firing = ask(address, 'ALERTS{alertstate="firing"}')

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Starts what the chart renders: three pods as processes, with real NATS and Redis on loopback.
 
-    k8s/tests/rendered_run.py NODE_PROGRAM [TOOL]
+    k8s/tests/rendered_run.py NODE_PROGRAM [TOOL [StatefulSet|Deployment]]
 
 Command, arguments, variables (field references filled in), mounted files, ports, probe paths and
 their timings, and the grace period are taken from `helm template`. This program plays the kubelet:
 startup probe, then readiness and liveness; SIGTERM; SIGKILL when the grace is over; a restart under
-the same name. It plays the StatefulSet's rolling update too: one pod after the other, while callers
+the same name. It plays the rolling update of the StatefulSet or the Deployment too, while callers
 deposit money and nobody repeats a call. Expected: no call fails, no cent is lost or doubled, every
 pod ends with 0 inside its grace, and at no time is every pod unready.
 """
@@ -86,7 +86,7 @@ class RedisWithPassword(Redis):
         return self.says("PING").startswith("-NOAUTH")
 
 
-def render(nats, redis):
+def render(nats, redis, kind):
     values = {
         "nats": {"urls": [f"tls://localhost:{nats.port}"], "existingSecret": "servers-nats",
                  "keys": {"user": "user", "password": "password"},
@@ -99,7 +99,7 @@ def render(nats, redis):
         "topology": {"region": REGION},
         # As an API server does it that copies the machine's labels to the pod.
         "podLabels": {"topology.kubernetes.io/zone": ZONE},
-        "workload": {"minReadySeconds": 1}}  # 10 s, three times, show nothing more
+        "workload": {"kind": kind, "minReadySeconds": 1}}  # 10 s, three times, show nothing more
     done = subprocess.run([tools.place("helm"), "template", "run", CHART, "--namespace", "default",
                            "--kube-version", "1.32.4", "--values", "-"], input=yaml.safe_dump(values), text=True,
                           capture_output=True, check=False)
@@ -192,20 +192,27 @@ class Watch:
             time.sleep(0.02)
 
 
-def start_pods(objects, given, program, folder):
-    workload = pods.the(objects, "StatefulSet")
-    image, of_image = pods.entry_point(HERE.parent / "image" / "Dockerfile")
-    kubelets = []
-    for number in range(workload["spec"]["replicas"]):
-        name = f"{workload['metadata']['name']}-{number}"
-        pod = pods.Pod(objects, given, workload["spec"]["template"], name, "node", folder / name,
-                       f"127.0.7.{number + 1}")
+class Release:
+    """The workload of the nodes, and the pods that are made from it."""
+
+    def __init__(self, objects, given, kind, program, folder):
+        self.objects, self.given, self.program, self.folder = objects, given, program, folder
+        self.workload = pods.the(objects, kind, "run-catga")
+        self.spec, self.made, self.kubelets = self.workload["spec"], 0, []
+
+    def start_pod(self):
+        """A pod of a Deployment has another name each time, one of a StatefulSet its number."""
+        self.made += 1
+        name = f"run-catga-{'' if self.workload['kind'] == 'StatefulSet' else 'x7k2-'}{self.made - 1}"
+        image, of_image = pods.entry_point(HERE.parent / "image" / "Dockerfile")
+        pod = pods.Pod(self.objects, self.given, self.spec["template"], name, "node", self.folder / name,
+                       f"127.0.7.{self.made}")
         command = pod.command(image)
-        if command[0] != program.name:
-            raise Trouble(f"the pods start {command[0]}, but this is {program.name}")
+        if command[0] != self.program.name:
+            raise Trouble(f"the pods start {command[0]}, but this is {self.program.name}")
         environment = {"PATH": os.environ["PATH"], **pod.environment(of_image)}
-        kubelets.append(Kubelet(pod, [program, *command[1:]], environment, folder / f"{name}.log"))
-    return workload, kubelets
+        self.kubelets.append(Kubelet(pod, [self.program, *command[1:]], environment,
+                                     self.folder / f"{name}.log"))
 
 
 def wait_ready(kubelets, patience_s=60):
@@ -217,17 +224,33 @@ def wait_ready(kubelets, patience_s=60):
     until(f"{', '.join(kubelet.pod.name for kubelet in kubelets)} ready", look, patience_s)
 
 
-def roll(workload, kubelets, wrong):
+def stop(kubelet, wrong):
+    code, took_s = kubelet.stop()
+    print(f"{kubelet.pod.name}: exit {code} after {took_s:.1f} s of {kubelet.grace_s} s")
+    if code != 0:
+        wrong.append(f"{kubelet.pod.name} ended with {code} after {took_s:.1f} s:\n{kubelet.process.tail()}")
+
+
+def roll(release, kubelets, wrong):
     """A StatefulSet updates from the highest number down, each pod available before the next."""
     for kubelet in reversed(kubelets):
-        code, took_s = kubelet.stop()
-        print(f"{kubelet.pod.name}: exit {code} after {took_s:.1f} s of {kubelet.grace_s} s")
-        if code != 0:
-            wrong.append(f"{kubelet.pod.name} ended with {code} after {took_s:.1f} s:\n"
-                         f"{kubelet.process.tail()}")
+        stop(kubelet, wrong)
         kubelet.start()
-        wait_ready(kubelets)
-        time.sleep(workload["spec"]["minReadySeconds"])
+        wait_ready(release.kubelets)
+        time.sleep(release.spec["minReadySeconds"])
+
+
+def replace(release, wrong):
+    """A Deployment: one pod more first, as its strategy says, then one of the old ones goes."""
+    pace = release.spec["strategy"]["rollingUpdate"]
+    if pace != {"maxSurge": 1, "maxUnavailable": 0}:
+        raise Trouble(f"this is not how to roll with {pace}")
+    for kubelet in list(release.kubelets):
+        release.start_pod()
+        wait_ready(release.kubelets)
+        time.sleep(release.spec["minReadySeconds"])
+        stop(kubelet, wrong)
+        release.kubelets.remove(kubelet)
 
 
 def run_helm_test(objects, given, tool, folder, wrong):
@@ -268,21 +291,23 @@ def check_certificate_needed(kubelet, wrong):
                      f"{(done.stdout + done.stderr)[-1000:]}")
 
 
-def with_pods(program, folder, body):
+def with_pods(program, folder, body, kind="StatefulSet"):
     """Runs `body` while three rendered pods are ready and answer calls. Gives what went wrong."""
-    wrong, kubelets = [], []
+    wrong, kubelets = [], ()
     nats = SecureNats("nats", folder, "127.0.0.1").start()
     redis = RedisWithPassword("redis", folder, "127.0.0.1").start()
     try:
-        objects = render(nats, redis)
-        workload, kubelets = start_pods(objects, secrets(nats), program, folder)
+        release = Release(render(nats, redis, kind), secrets(nats), kind, program, folder)
+        kubelets = release.kubelets
+        for _ in range(release.spec["replicas"]):
+            release.start_pod()
         wait_ready(kubelets)
         print("three pods are ready")
         caller = Caller(nats.port, kubelets[0].environment["CATGA_CLUSTER_NAME"], USER, PASSWORD,
                         nats.folder)
         load = Load(caller)
         until("calls are answered", lambda: load.count() > 100, 20)
-        body(objects, workload, kubelets, load, wrong)
+        body(release, load, wrong)
         load.stop()
         wrong += load.failures[:10] + load.wrong_balances()[:10]
         if load.failures:
@@ -300,22 +325,26 @@ def with_pods(program, folder, body):
     return wrong
 
 
-def scenario(program, tool, folder):
-    def body(objects, workload, kubelets, load, wrong):
-        watch = Watch(kubelets)
+def scenario(program, tool, folder, kind):
+    def body(release, load, wrong):
+        watch, wanted = Watch(release.kubelets), release.spec["replicas"]
         if tool:
-            run_helm_test(objects, kubelets[0].pod.secrets, tool, folder, wrong)
-            check_places(objects, kubelets[0].pod.secrets, tool, folder, wrong)
-        check_certificate_needed(kubelets[0], wrong)
-        roll(workload, kubelets, wrong)
+            run_helm_test(release.objects, release.given, tool, folder, wrong)
+            check_places(release.objects, release.given, tool, folder, wrong)
+        check_certificate_needed(release.kubelets[0], wrong)
+        if kind == "StatefulSet":
+            roll(release, release.kubelets, wrong)
+            wanted -= 1
+        else:
+            replace(release, wrong)
         before = load.count()
         until("calls are answered after the roll", lambda: load.count() > before + 100, 20)
         watch.stopped.set()
-        if watch.fewest < len(kubelets) - 1:
+        if watch.fewest < wanted:
             wrong.append(f"only {watch.fewest} pods were ready at some time")
         print(f"{load.count()} calls, {len(load.failures)} failed, slowest {load.slowest_s:.2f} s; "
               f"never fewer than {watch.fewest} pods ready")
-    return with_pods(program, folder, body)
+    return with_pods(program, folder, body, kind)
 
 
 def need_health_listener(program):
@@ -328,10 +357,11 @@ def main(arguments):
     tools.need("that what the chart renders can run", "helm")
     program = pathlib.Path(arguments[0]).resolve()
     tool = pathlib.Path(arguments[1]).resolve() if len(arguments) > 1 else None
+    kind = arguments[2] if len(arguments) > 2 else "StatefulSet"
     need_health_listener(program)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            wrong = scenario(program, tool, pathlib.Path(folder))
+            wrong = scenario(program, tool, pathlib.Path(folder), kind)
         except Trouble as trouble:
             wrong = [str(trouble)]
     for what in wrong:
