@@ -278,7 +278,13 @@ while ARGV[p] do
     end
   end
   if reply[1]=='OK' then
-    for i=o,oz,2 do check(ARGV[i],call('HGET',ops,ARGV[i]) or call('HGET',older,ARGV[i])) end
+    if oz-o==1 then check(ARGV[o],call('HGET',ops,ARGV[o]) or call('HGET',older,ARGV[o]))
+    elseif o<oz then
+      local ids={}
+      for i=o,oz,2 do ids[#ids+1]=ARGV[i] end
+      local new,old=call('HMGET',ops,unpack(ids)),call('HMGET',older,unpack(ids))
+      for i,id in ipairs(ids) do check(id,new[i] or old[i]) end
+    end
     for i=s,sz,2 do check(ARGV[i],ARGV[i+1]~='' and call('HGET',saga,ARGV[i])) end
   end
   if reply[1]=='OK' then

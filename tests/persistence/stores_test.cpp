@@ -354,6 +354,36 @@ TEST_CASE("the same commit again is ALREADY, another is CONFLICT or DUP, and non
   });
 }
 
+TEST_CASE(
+    "a commit hears of all its operations that were recorded before, in the order it names them") {
+  on_both([](Stores& stores) {
+    const OwnerToken token = claim(stores, shard, node(1));
+    Commit first = commit_of(shard, token, "alice", "", "1.aa", "one");
+    first.operations = {{operation(1), reply_record("one")}};
+    commit(stores, first);
+    Commit second = commit_of(shard, token, "alice", "1.aa", "2.aa", "two");
+    second.rotate = true;  // the first is among the older ones from here on
+    second.operations = {{operation(2), reply_record("two")}};
+    commit(stores, second);
+
+    Commit repeat = commit_of(shard, token, "alice", "2.aa", "3.aa", "three");
+    for (const std::uint64_t number : {3, 2, 4, 1, 5})
+      repeat.operations.emplace_back(operation(number), reply_record("other"));
+    const Committed duplicate = commit(stores, repeat);
+    CHECK(duplicate.outcome == Committed::Outcome::duplicate);
+    REQUIRE(duplicate.recorded.size() == 2);
+    CHECK(duplicate.recorded[0].first == operation(2));
+    CHECK(duplicate.recorded[0].second == reply_record("two"));
+    CHECK(duplicate.recorded[1].first == operation(1));
+    CHECK(duplicate.recorded[1].second == reply_record("one"));
+
+    repeat.operations.erase(repeat.operations.begin() + 3);
+    repeat.operations.erase(repeat.operations.begin() + 1);
+    CHECK(commit(stores, repeat).outcome == Committed::Outcome::ok);
+    CHECK(load(stores, load_of(shard, token, "alice")).stored == 5);
+  });
+}
+
 TEST_CASE("an old, a foreign and a released token write and read nothing") {
   on_both([](Stores& stores) {
     const OwnerToken old = claim(stores, shard, node(1));
