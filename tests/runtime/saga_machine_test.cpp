@@ -733,3 +733,38 @@ TEST_CASE("a saga keeps its place in its trace in the header, and whoever loads 
     CHECK(successor.trace() == place);
   }
 }
+
+TEST_CASE("what a saga publishes carries the trace of the saga") {
+  const catga::SagaDefinitions definitions{publishing_saga().shared()};
+  const catga::SagaSeat seat{
+      catga::ShardId{3}, {catga::Epoch{1}, catga::Incarnation{1, 1}}, {"sweeping", "1"}};
+  const catga::SagaMoment now{1000, 1000, 0.5};
+  const catga::SagaTrace place{{1, 2, 3, 1}, {}};
+  catga::SagaMachine machine(definitions, {}, seat, {});
+  catga::StartSaga start;
+  start.input = catga::encode(Sweeping{2});
+  catga::Envelope envelope;
+  envelope.entity = seat.saga;
+  envelope.message = catga::saga_call::start;
+  envelope.payload = catga::encode(start);
+  envelope.deadline_ms = 5000;
+  machine.start_in(place);
+  (void)machine.arrived(envelope, now);
+  catga::SagaActions actions = machine.created(catga::SagaCreated{}, now);
+  std::vector<std::string> outbox;
+  for (int round = 0; outbox.empty() && round < 10; ++round) {
+    catga::SagaActions next;
+    for (const catga::SagaAction& action : actions) {
+      if (const auto* send = std::get_if<catga::saga_action::Send>(&action))
+        next = machine.answered(send->task, send->attempt,
+                                catga::StepReply{.bytes = catga::encode(std::int64_t{2})}, now);
+      if (const auto* write = std::get_if<catga::saga_action::Write>(&action)) {
+        outbox = write->commit.outbox;
+        next = machine.committed(catga::SagaCommitted{}, now);
+      }
+    }
+    actions = std::move(next);
+  }
+  REQUIRE_FALSE(outbox.empty());
+  CHECK(catga::parse_event(outbox[0]).value().trace == place.own.traceparent());
+}
