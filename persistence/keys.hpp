@@ -28,6 +28,7 @@
 //   {c:s}:sa, sp, sf     zset    <type>/<id> -> last change (active), since (parked), when (ended)
 //   {c:s}:dl             zset    dead letters: <subscription>:<kind>/<key> -> parked since, ms
 //   {c:s}:dl:<subscription>:<kind>/<key>  list  the letters of one source entity. Gone with the last
+//   {c:s}:dlb            string  bytes of the letters of tells, whose <subscription> is "$tells". Gone with the last
 #pragma once
 #include "catga/sharding/ids.hpp"
 
@@ -81,6 +82,7 @@ class ShardKeys {
   std::string ended_sagas() const { return tag_ + "sf"; }
   std::string letters() const { return tag_ + "dl"; }
   std::string letters(const std::string& box) const { return tag_ + "dl:" + box; }
+  std::string letter_bytes() const { return tag_ + "dlb"; }
 
  private:
   std::string of(std::string_view what, const EntityId& entity) const {

@@ -1,5 +1,6 @@
 // Dead letters: events that a subscription could not handle, kept in order per source entity under the tag of the shard
-// that the subscription's part lives on. Bytes in, bytes out, as in stores.hpp, whose rules for answers hold here too.
+// that the subscription's part lives on; and tells that could not be delivered, under that of their source's shard.
+// Bytes in, bytes out, as in stores.hpp, whose rules for answers hold here too.
 #pragma once
 #include "catga/persistence/stores.hpp"
 
@@ -14,6 +15,17 @@ struct LetterBox {
   ShardId shard;
   OwnerToken token;
   std::string name;
+  bool of_tells = false;  ///< the bytes of its letters are counted against the bound of the shard
+};
+
+/// A tell that leaves the outbox for a sequence of letters.
+struct TellLetter {
+  LetterBox box;
+  std::string stream_id;        ///< of the entry in the outbox
+  std::int64_t now_ms = 0;      ///< cluster time
+  std::uint64_t cap = 0;        ///< letters of the sequence
+  std::uint64_t cap_bytes = 0;  ///< of all letters of tells in the shard
+  std::string letter;
 };
 
 struct LetterAnswer {
@@ -21,6 +33,7 @@ struct LetterAnswer {
     ok,
     conflict,  ///< the sequence is not as long as expected: `length` is what it is
     full,      ///< nothing written
+    already,  ///< park_tell: the entry is not in the outbox, an earlier copy of the call took it out
     fenced,
   } outcome = Outcome::ok;
   std::uint64_t length = 0;  ///< now
@@ -48,6 +61,9 @@ class LetterStore {
   virtual void park(const LetterBox& box, std::uint64_t expected, std::uint64_t cap,
                     std::int64_t now_ms, std::vector<std::string> letters,
                     Then<LetterAnswer> then) = 0;
+  /// Moves an entry of the outbox to the end of a sequence, at once or not at all: so it is parked once, however
+  /// often this is asked, and whatever became of the letter meanwhile.
+  virtual void park_tell(TellLetter tell, Then<LetterAnswer> then) = 0;
   /// All sequences of the shard.
   virtual void boxes(ShardId shard, const OwnerToken& token, Then<LetterBoxes> then) = 0;
   /// Of one sequence, from its head.

@@ -5,13 +5,13 @@
 namespace catga {
 
 namespace {
-constexpr std::uint8_t format = 1;
+constexpr std::uint8_t of_event = 1, of_tell = 2;  // formats
 }
 
 std::string bytes_of(const DeadLetter& letter) {
   std::string out;
   ByteWriter write(out);
-  write.u8(format);
+  write.u8(letter.target.kind.empty() ? of_event : of_tell);
   write.id(letter.event.id);
   write.entity(letter.event.source);
   write.u64(letter.event.number);
@@ -25,12 +25,15 @@ std::string bytes_of(const DeadLetter& letter) {
   write.i64(letter.parked_ms);
   write.u32(letter.attempts);
   write.text(letter.why);
+  if (!letter.target.kind.empty()) write.entity(letter.target);
   return out;
 }
 
 Result<DeadLetter> parse_dead_letter(std::string_view bytes) {
   ByteReader read(bytes);
-  if (read.u8() != format) return Error{Code::malformed, "dead letter of an unknown format"};
+  const std::uint8_t format = read.u8();
+  if (format != of_event && format != of_tell)
+    return Error{Code::malformed, "dead letter of an unknown format"};
   DeadLetter letter;
   letter.event.id = read.id<OperationId>();
   letter.event.source = read.entity();
@@ -45,6 +48,11 @@ Result<DeadLetter> parse_dead_letter(std::string_view bytes) {
   letter.parked_ms = read.i64();
   letter.attempts = read.u32();
   letter.why = read.text();
+  if (format == of_tell) {
+    letter.target = read.entity();
+    if (letter.target.kind.empty())
+      return Error{Code::malformed, "dead letter of a tell to nobody"};
+  }
   if (!read.ok() || !read.at_end())
     return Error{Code::malformed, "dead letter cut short or too long"};
   return letter;

@@ -72,6 +72,12 @@ class EventSpan {
 
 }  // namespace
 
+EventInfo::Facts facts_of(const DeadLetter& letter, bool replayed, std::uint32_t attempt) {
+  const StreamEvent& event = letter.event;
+  return {event.id,   event.source,    event.number, event.epoch, event.at_ms,
+          event.name, letter.sequence, replayed,     attempt};
+}
+
 void handle_event(EventWorld& world, const Subscription& subscription, EventInfo::Facts facts,
                   std::string payload, std::string trace, std::int64_t first_ms,
                   std::function<void(Handled)> then) {

@@ -5,6 +5,7 @@
 #include "catga/persistence/letters.hpp"
 #include "catga/persistence/stores.hpp"
 #include "catga/runtime/config.hpp"
+#include "catga/runtime/dead_letter.hpp"
 #include "catga/runtime/messaging/event_message.hpp"
 #include "catga/runtime/messaging/jetstream.hpp"
 #include "catga/runtime/standing.hpp"
@@ -45,6 +46,9 @@ struct Handled {
   bool counts =
       false;  ///< with again: as an attempt. Else the world is to blame, and it is tried for ever
 };
+
+/// What a handler is told of a parked event.
+EventInfo::Facts facts_of(const DeadLetter& letter, bool replayed, std::uint32_t attempt);
 
 /// Runs the handler on a thread for handlers, sends the command it may want, and says what came of it, on any thread.
 /// `first_ms`: the time of the command's operation. `trace`: the traceparent of the event, or empty; the handler's span

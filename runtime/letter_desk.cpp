@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace catga {
@@ -13,6 +15,7 @@ namespace {
 
 using nlohmann::json;
 constexpr std::chrono::milliseconds patience{10'000};  // a retry may have many letters to handle
+constexpr std::chrono::milliseconds list_patience{3'000};
 constexpr std::uint64_t show_most = 100;
 
 std::string text_in_json(const json& value) {
@@ -36,10 +39,44 @@ std::chrono::system_clock::time_point time_of(std::int64_t ms) {
 }
 
 json letter_json(const DeadLetter& letter) {
-  return {{"event", letter.event.name},    {"id", text_of(letter.event.id)},
-          {"number", letter.event.number}, {"sequence", letter.sequence},
-          {"at", letter.event.at_ms},      {"parked", letter.parked_ms},
-          {"attempts", letter.attempts},   {"why", letter.why}};
+  json all{{"event", letter.event.name},    {"id", text_of(letter.event.id)},
+           {"number", letter.event.number}, {"sequence", letter.sequence},
+           {"at", letter.event.at_ms},      {"parked", letter.parked_ms},
+           {"attempts", letter.attempts},   {"why", letter.why}};
+  if (!letter.target.kind.empty()) all["target"] = source_text(letter.target);
+  return all;
+}
+
+std::string letters_json(const Result<std::vector<DeadLetter>>& letters) {
+  if (!letters.ok()) return error_json(letters.error());
+  json all = json::array();
+  for (const DeadLetter& letter : *letters) all.push_back(letter_json(letter));
+  return text_in_json({{"letters", std::move(all)}});
+}
+
+std::string lines_json(const Result<std::vector<LetterLine>>& lines) {
+  if (!lines.ok()) return error_json(lines.error());
+  json all = json::array();
+  for (const LetterLine& line : *lines) {
+    const auto since =
+        std::chrono::duration_cast<std::chrono::milliseconds>(line.parked.since.time_since_epoch());
+    all.push_back({{"subscription", line.subscription},
+                   {"source", source_text(line.parked.source)},
+                   {"length", line.parked.length},
+                   {"since", since.count()}});
+  }
+  return text_in_json({{"parked", std::move(all)}});
+}
+
+Result<std::vector<LetterLine>> lines_in(const json& answer) {
+  std::vector<LetterLine> lines;
+  for (const json& one : answer.value("parked", json::array())) {
+    EntityId source = CATGA_TRY(source_of(one.value("source", "")));
+    lines.push_back({one.value("subscription", ""),
+                     {std::move(source), one.value("length", std::uint64_t{0}),
+                      time_of(one.value("since", std::int64_t{0}))}});
+  }
+  return lines;
 }
 
 std::function<void(Result<std::uint64_t>)> count_answer(const char* name,
@@ -58,17 +95,19 @@ Result<json> answer_in(std::string_view text) {
   if (error == answer.end()) return answer;
   const std::string name = error->is_object() ? error->value("code", "failed") : "failed";
   Code code = Code::failed;
-  for (const Code one : {Code::unavailable, Code::not_found, Code::malformed, Code::timeout})
+  for (const Code one : {Code::unavailable, Code::overloaded, Code::timeout, Code::expired,
+                         Code::unknown, Code::malformed, Code::not_found})
     if (name == name_of(one)) code = one;
   return Error{code, error->is_object() ? error->value("text", "") : ""};
 }
 
-Result<json> ask(NatsConnection& nats, const std::string& subject, const json& body) {
-  const Result<std::string> answer = request(nats, subject, text_in_json(body), patience);
+Result<json> ask_for(NatsConnection& nats, const std::string& subject, const json& body,
+                     std::chrono::milliseconds longest) {
+  const Result<std::string> answer = request(nats, subject, text_in_json(body), longest);
   if (!answer.ok()) {
     if (answer.error().code != Code::unavailable) return answer.error();
-    return Error{Code::unavailable, "nobody reads this part of the subscription now (" + subject +
-                                        "): " + answer.error().text};
+    return Error{Code::unavailable,
+                 "nobody who could say listens now (" + subject + "): " + answer.error().text};
   }
   return answer_in(*answer);
 }
@@ -80,39 +119,42 @@ std::string letter_subject(const std::string& prefix, const std::string& subscri
   return prefix + "dl." + subscription + '.' + std::to_string(part);
 }
 
-void serve_letters(OrderedPart& part, std::string_view request,
-                   std::function<void(std::string)> answer) {
+std::string node_letter_subject(const std::string& prefix, const std::string& node) {
+  return prefix + "dl-node." + encode_token(node);
+}
+
+void serve_letters(LetterKeeper& keeper, std::string_view request,
+                   std::function<void(std::string)> answer, bool lists) {
   const json asked = json::parse(request, nullptr, false);
   if (!asked.is_object() || !asked.contains("verb") || !asked["verb"].is_string())
     return answer(error_json(Error{Code::malformed, R"(write {"verb":"list"})"}));
   const std::string verb = asked["verb"];
   if (verb == "list") {
-    json parked = json::array();
-    for (const ParkedEvents& one : part.parked()) {
-      const auto since =
-          std::chrono::duration_cast<std::chrono::milliseconds>(one.since.time_since_epoch());
-      parked.push_back(
-          {{"source", source_text(one.source)}, {"length", one.length}, {"since", since.count()}});
-    }
-    return answer(text_in_json({{"parked", std::move(parked)}}));
+    if (!lists) return answer(lines_json(std::vector<LetterLine>{}));
+    return keeper.list_letters(
+        [answer = std::move(answer)](const Result<std::vector<LetterLine>>& lines) {
+          answer(lines_json(lines));
+        });
   }
-  const Result<EntityId> source =
+  Result<EntityId> source =
       asked.contains("source") && asked["source"].is_string()
           ? source_of(asked["source"].get_ref<const std::string&>())
           : Result<EntityId>(Error{Code::malformed, "name a source, <kind>/<key>"});
   if (!source.ok()) return answer(error_json(source.error()));
-  if (verb == "retry") return part.retry(*source, count_answer("done", std::move(answer)));
-  if (verb == "discard") return part.discard(*source, count_answer("left", std::move(answer)));
+  const auto renew = asked.find("renew");
+  const bool renewed = renew != asked.end() && renew->is_boolean() && renew->get<bool>();
+  if (verb == "retry")
+    return keeper.retry_letters({std::move(*source), renewed},
+                                count_answer("done", std::move(answer)));
+  if (verb == "discard")
+    return keeper.discard_letter(*source, count_answer("left", std::move(answer)));
   if (verb != "show")
     return answer(
         error_json(Error{Code::malformed, "verbs are list, show, retry and discard, not " + verb}));
-  part.show(*source, show_most,
-            [answer = std::move(answer)](const Result<std::vector<DeadLetter>>& letters) {
-              if (!letters.ok()) return answer(error_json(letters.error()));
-              json all = json::array();
-              for (const DeadLetter& letter : *letters) all.push_back(letter_json(letter));
-              answer(text_in_json({{"letters", std::move(all)}}));
-            });
+  keeper.show_letters(*source, show_most,
+                      [answer = std::move(answer)](const Result<std::vector<DeadLetter>>& letters) {
+                        answer(letters_json(letters));
+                      });
 }
 
 std::uint32_t LetterDesk::part_of_source(const EntityId& source) const {
@@ -129,22 +171,55 @@ std::uint32_t LetterDesk::part_of_source(const EntityId& source) const {
 Result<std::vector<ParkedEvents>> LetterDesk::list(const std::string& subscription) {
   std::vector<ParkedEvents> all;
   for (std::uint32_t part = 0; part < event_parts; ++part) {
-    const json answer =
-        CATGA_TRY(ask(nats_, letter_subject(prefix_, subscription, part), {{"verb", "list"}}));
-    for (const json& one : answer.value("parked", json::array())) {
-      EntityId source = CATGA_TRY(source_of(one.value("source", "")));
-      all.push_back({std::move(source), one.value("length", std::uint64_t{0}),
-                     time_of(one.value("since", std::int64_t{0}))});
-    }
+    const json answer = CATGA_TRY(
+        ask_for(nats_, letter_subject(prefix_, subscription, part), {{"verb", "list"}}, patience));
+    for (LetterLine& line : CATGA_TRY(lines_in(answer))) all.push_back(std::move(line.parked));
   }
   return all;
+}
+
+LetterDesk::All LetterDesk::everything(const std::vector<std::string>& nodes) {
+  All all;
+  const auto add = [&all](Result<std::vector<LetterLine>> lines) {
+    if (lines.ok()) std::ranges::move(*lines, std::back_inserter(all.lines));
+    return lines.ok();
+  };
+  for (const std::string& node : nodes) {
+    const Result<json> answer =
+        ask_for(nats_, node_letter_subject(prefix_, node), {{"verb", "list"}}, list_patience);
+    if (!answer.ok() || !add(lines_in(*answer))) all.missing.push_back(node);
+  }
+  // Without JetStream there are no groups and no broadcasts.
+  if (!add(stream_.list(""))) all.missing.emplace_back("JetStream");
+  return all;
+}
+
+Result<std::string> LetterDesk::ask(const LetterAddress& of, const std::string& verb, bool renew) {
+  const bool tells = of.subscription == tells_box;
+  const std::string subject =
+      tells ? node_letter_subject(prefix_, of.node)
+            : letter_subject(prefix_, of.subscription, part_of_source(of.source));
+  json wanted{{"verb", verb}, {"source", source_text(of.source)}};
+  if (renew) wanted["renew"] = true;
+  const Result<json> answer = ask_for(nats_, subject, wanted, patience);
+  if (answer.ok()) return text_in_json(*answer);
+  if (tells || verb == "retry" || answer.error().code != Code::unavailable) return answer.error();
+  const auto kept = stream_.read(of.subscription, of.source, verb == "show" ? show_most : 1);
+  if (!kept.ok() || kept->empty()) return answer.error();  // not of a reader that is gone
+  if (verb == "discard") {
+    CATGA_TRY(stream_.remove(kept->front().place));
+    return text_in_json({{"left", CATGA_TRY(stream_.length(of.subscription, of.source))}});
+  }
+  std::vector<DeadLetter> letters;
+  for (const LetterStream::Kept& one : *kept) letters.push_back(one.letter);
+  return letters_json(letters);
 }
 
 Result<std::vector<DeadEvent>> LetterDesk::show(const std::string& subscription,
                                                 const EntityId& source) {
   const json answer =
-      CATGA_TRY(ask(nats_, letter_subject(prefix_, subscription, part_of_source(source)),
-                    {{"verb", "show"}, {"source", source_text(source)}}));
+      CATGA_TRY(ask_for(nats_, letter_subject(prefix_, subscription, part_of_source(source)),
+                        {{"verb", "show"}, {"source", source_text(source)}}, patience));
   std::vector<DeadEvent> all;
   for (const json& one : answer.value("letters", json::array())) {
     DeadEvent event;
@@ -161,15 +236,15 @@ Result<std::vector<DeadEvent>> LetterDesk::show(const std::string& subscription,
 
 Result<std::uint64_t> LetterDesk::retry(const std::string& subscription, const EntityId& source) {
   const json answer =
-      CATGA_TRY(ask(nats_, letter_subject(prefix_, subscription, part_of_source(source)),
-                    {{"verb", "retry"}, {"source", source_text(source)}}));
+      CATGA_TRY(ask_for(nats_, letter_subject(prefix_, subscription, part_of_source(source)),
+                        {{"verb", "retry"}, {"source", source_text(source)}}, patience));
   return answer.value("done", std::uint64_t{0});
 }
 
 Result<std::uint64_t> LetterDesk::discard(const std::string& subscription, const EntityId& source) {
   const json answer =
-      CATGA_TRY(ask(nats_, letter_subject(prefix_, subscription, part_of_source(source)),
-                    {{"verb", "discard"}, {"source", source_text(source)}}));
+      CATGA_TRY(ask_for(nats_, letter_subject(prefix_, subscription, part_of_source(source)),
+                        {{"verb", "discard"}, {"source", source_text(source)}}, patience));
   return answer.value("left", std::uint64_t{0});
 }
 

@@ -833,7 +833,9 @@ Result<LetterDesk> Node::Private::desk() {
   if (!connections || closed)
     return Error{Code::unavailable,
                  "not connected: start the node first; an embedded one has no events"};
-  return LetterDesk(connections->nats(), connections->prefix(), config.cluster.shards);
+  return LetterDesk(connections->nats(), connections->prefix(), config.cluster.shards,
+                    LetterStream(connections->nats(), stream_options(config), connections->prefix(),
+                                 config.events.parked_max));
 }
 
 Result<std::vector<ParkedEvents>> Node::parked(const std::string& subscription) {

@@ -78,14 +78,15 @@ class Node {
   /// exit code: 0 done, 69 NATS or Redis not reachable, 75 stopped before the drain was finished, 78 configuration wrong.
   int run();
 
-  /// Events that an ordered subscription could not handle, source by source. These four ask the nodes that read the
-  /// subscription, this one or others, and block, up to 10 s. Errors: unavailable (nobody reads a part of it now).
+  /// Events that a subscription could not handle, source by source. Of a broadcast each node has its own: `<name>-<node>`
+  /// names them. These four ask the nodes that read the subscription, this one or others, and block, up to 10 s. Errors:
+  /// unavailable (nobody reads it, or a part of it, now).
   Result<std::vector<ParkedEvents>> parked(const std::string& subscription);
   /// The first 100 of one source, the one that failed first.
   Result<std::vector<DeadEvent>> show_parked(const std::string& subscription,
                                              const EntityId& source);
-  /// Handles them in order, until one fails (failed, with the reason) or none is left: then the source's events flow
-  /// again. Returns how many were handled.
+  /// Handles them in order, until one fails (failed, with the reason) or none is left: then, of an ordered subscription,
+  /// the source's events flow again. Returns how many were handled.
   Result<std::uint64_t> retry_parked(const std::string& subscription, const EntityId& source);
   /// Throws the first one away, for ever; the others stay parked until they are retried. Returns how many are left.
   Result<std::uint64_t> discard_parked(const std::string& subscription, const EntityId& source);

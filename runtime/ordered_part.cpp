@@ -499,6 +499,7 @@ void OrderedPart::parked_one(std::uint64_t sequence, std::uint64_t expected,
       if (answer->length == expected + 1) break;  // an earlier copy of this very call
       reader_->finished(sequence, EventReader::Verdict::again, now + again_ms);
       return;
+    case LetterAnswer::Outcome::already:  // of tells only
     case LetterAnswer::Outcome::ok:
       box.length = answer->length;
       break;
@@ -532,47 +533,39 @@ void OrderedPart::look_at_last(std::uint64_t sequence) {
       }));
 }
 
-std::vector<ParkedEvents> OrderedPart::parked() const {
-  std::vector<ParkedEvents> all;
+void OrderedPart::list_letters(Answer<std::vector<LetterLine>> then) {
+  std::vector<LetterLine> all;
   for (const auto& [source, box] : boxes_) {
     if (box.length == 0) continue;
     const std::chrono::milliseconds since(box.since_ms);
-    all.push_back({source, box.length, std::chrono::system_clock::time_point(since)});
+    all.push_back(
+        {subscription_.name, {source, box.length, std::chrono::system_clock::time_point(since)}});
   }
-  return all;
+  then(std::move(all));
 }
 
-void OrderedPart::show(const EntityId& source, std::uint64_t limit,
-                       std::function<void(Result<std::vector<DeadLetter>>)> then) {
+void OrderedPart::show_letters(const EntityId& source, std::uint64_t limit,
+                               Answer<std::vector<DeadLetter>> then) {
   LetterStore* letters = world_.stores.letters();
   if (letters == nullptr) return then(std::vector<DeadLetter>{});
-  letters->read(box_of(source), limit, [then = std::move(then)](Result<Letters> answer) {
-    if (!answer.ok()) return then(answer.error());
-    if (answer->fenced)
-      return then(Error{Code::unavailable, "the shard has another owner; ask again"});
-    std::vector<DeadLetter> all;
-    for (const std::string& bytes : answer->letters) {
-      Result<DeadLetter> letter = parse_dead_letter(bytes);
-      if (!letter.ok()) return then(letter.error());
-      all.push_back(std::move(*letter));
-    }
-    then(std::move(all));
+  letters->read(box_of(source), limit, [then = std::move(then)](const Result<Letters>& answer) {
+    then(letters_in(answer));
   });
 }
 
-void OrderedPart::retry(const EntityId& source, std::function<void(Result<std::uint64_t>)> then) {
-  retry_head(source, 0, std::move(then));
+void OrderedPart::retry_letters(const LetterOrder& order, Answer<std::uint64_t> then) {
+  retry_head(order, 0, std::move(then));
 }
 
-void OrderedPart::retry_head(const EntityId& source, std::uint64_t so_far,
-                             std::function<void(Result<std::uint64_t>)> then) {
-  const auto box = boxes_.find(source);
+void OrderedPart::retry_head(const LetterOrder& order, std::uint64_t so_far,
+                             Answer<std::uint64_t> then) {
+  const auto box = boxes_.find(order.source);
   LetterStore* letters = world_.stores.letters();
   if (over() || letters == nullptr || box == boxes_.end() || box->second.length == 0)
     return then(so_far);
   letters->read(
-      box_of(source), 1,
-      on_loop([source, so_far, then](OrderedPart& self, const Result<Letters>& answer) {
+      box_of(order.source), 1,
+      on_loop([order, so_far, then](OrderedPart& self, const Result<Letters>& answer) {
         if (!answer.ok()) return then(answer.error());
         if (answer->fenced) {
           then(Error{Code::unavailable, "the shard has another owner; ask again"});
@@ -580,41 +573,37 @@ void OrderedPart::retry_head(const EntityId& source, std::uint64_t so_far,
         }
         if (answer->letters.empty()) return then(so_far);
         const std::string head = answer->letters.front();
-        Result<DeadLetter> letter = parse_dead_letter(head);
+        const Result<DeadLetter> letter = parse_dead_letter(head);
         if (!letter.ok()) return then(letter.error());
-        EventInfo::Facts facts{letter->event.id,     letter->event.source,
-                               letter->event.number, letter->event.epoch,
-                               letter->event.at_ms,  letter->event.name,
-                               letter->sequence,     self.replayed(letter->sequence),
-                               letter->attempts + 1};
+        const std::int64_t first_ms =
+            order.renew ? self.world_.standing.cluster_now() : letter->first_ms;
         handle_event(
-            self.world_, self.subscription_, std::move(facts), letter->event.payload,
-            letter->event.trace, letter->first_ms,
-            self.on_loop([source, so_far, then, head](OrderedPart& part, const Handled& outcome) {
+            self.world_, self.subscription_,
+            facts_of(*letter, self.replayed(letter->sequence), letter->attempts + 1),
+            letter->event.payload, letter->event.trace, first_ms,
+            self.on_loop([order, so_far, then, head](OrderedPart& part, const Handled& outcome) {
               if (outcome.kind != Handled::Kind::done)
                 return then(Error{Code::failed, outcome.why});
               part.take_head(
-                  source, head,
-                  [weak = part.weak_from_this(), source, so_far, then](Result<std::uint64_t> left) {
+                  order.source, head,
+                  [weak = part.weak_from_this(), order, so_far, then](Result<std::uint64_t> left) {
                     const auto still = weak.lock();
                     if (!left.ok() || !still) return then(left);
-                    still->retry_head(source, so_far + 1, then);
+                    still->retry_head(order, so_far + 1, then);
                   });
             }));
       }));
 }
 
-void OrderedPart::discard(const EntityId& source, std::function<void(Result<std::uint64_t>)> then) {
+void OrderedPart::discard_letter(const EntityId& source, Answer<std::uint64_t> then) {
   LetterStore* letters = world_.stores.letters();
-  if (letters == nullptr || !boxes_.contains(source))
-    return then(Error{Code::not_found, "nothing of " + text_of(source) + " is parked"});
-  letters->read(
-      box_of(source), 1, on_loop([source, then](OrderedPart& self, const Result<Letters>& answer) {
-        if (!answer.ok()) return then(answer.error());
-        if (answer->letters.empty())
-          return then(Error{Code::not_found, "nothing of " + text_of(source) + " is parked"});
-        self.take_head(source, answer->letters.front(), then);
-      }));
+  if (letters == nullptr || !boxes_.contains(source)) return then(nothing_parked(source));
+  letters->read(box_of(source), 1,
+                on_loop([source, then](OrderedPart& self, const Result<Letters>& answer) {
+                  if (!answer.ok()) return then(answer.error());
+                  if (answer->letters.empty()) return then(nothing_parked(source));
+                  self.take_head(source, answer->letters.front(), then);
+                }));
 }
 
 /// `then` gets how many are left.

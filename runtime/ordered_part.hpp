@@ -21,6 +21,7 @@
 #include "catga/runtime/event_place.hpp"
 #include "catga/runtime/event_reader.hpp"
 #include "catga/runtime/event_world.hpp"
+#include "catga/runtime/letter_keeper.hpp"
 
 #include <functional>
 #include <map>
@@ -32,7 +33,7 @@
 
 namespace catga {
 
-class OrderedPart final : public std::enable_shared_from_this<OrderedPart> {
+class OrderedPart final : public LetterKeeper, public std::enable_shared_from_this<OrderedPart> {
  public:
   OrderedPart(EventWorld& world, const Subscription& subscription, std::uint32_t part,
               ShardId shard, OwnerToken token);
@@ -47,16 +48,13 @@ class OrderedPart final : public std::enable_shared_from_this<OrderedPart> {
   ShardId shard() const { return shard_; }
   bool over() const { return phase_ == Phase::over; }
 
-  // ---- for operators ----
-  std::vector<ParkedEvents> parked() const;
-  /// The letters of one source from its head, at most `limit`.
-  void show(const EntityId& source, std::uint64_t limit,
-            std::function<void(Result<std::vector<DeadLetter>>)> then);
-  /// Handles the letters of one source from its head, until one fails or none is left; then its events flow again.
-  /// `then` gets how many were handled, or the first failure.
-  void retry(const EntityId& source, std::function<void(Result<std::uint64_t>)> then);
-  /// Throws the head away.
-  void discard(const EntityId& source, std::function<void(Result<std::uint64_t>)> then);
+  // ---- for operators: from the loop ----
+  void list_letters(Answer<std::vector<LetterLine>> then) override;
+  void show_letters(const EntityId& source, std::uint64_t limit,
+                    Answer<std::vector<DeadLetter>> then) override;
+  /// When none is left its events flow again.
+  void retry_letters(const LetterOrder& order, Answer<std::uint64_t> then) override;
+  void discard_letter(const EntityId& source, Answer<std::uint64_t> then) override;
 
  private:
   enum class Phase { loading, preparing, reading, over };
@@ -102,8 +100,7 @@ class OrderedPart final : public std::enable_shared_from_this<OrderedPart> {
   void saved(const std::string& version, Result<Committed> answer);
   void send_save();
   void stop(const std::string& why);
-  void retry_head(const EntityId& source, std::uint64_t so_far,
-                  std::function<void(Result<std::uint64_t>)> then);
+  void retry_head(const LetterOrder& order, std::uint64_t so_far, Answer<std::uint64_t> then);
   void take_head(const EntityId& source, const std::string& letter,
                  std::function<void(Result<std::uint64_t>)> then);
   LetterBox box_of(const EntityId& source) const;

@@ -438,6 +438,7 @@ struct MemoryStores::Private {
       std::vector<std::string> letters;
     };
     std::map<std::string, Box> letters;  ///< by the name of the sequence
+    std::uint64_t letter_bytes = 0;      ///< of those of tells
     bool quiet() const {
       return outbox.empty() && timers.empty() && sagas.idle() && sources.empty();
     }
@@ -815,6 +816,26 @@ struct MemoryStores::Private {
         return {Outcome::ok, kept.letters.size()};
       });
     }
+    void park_tell(TellLetter tell, Then<LetterAnswer> then) override {
+      using Outcome = LetterAnswer::Outcome;
+      all_.run<LetterAnswer>(then, [&](std::int64_t) -> LetterAnswer {
+        if (all_.standing(tell.box.shard) != tell.box.token) return {Outcome::fenced, 0};
+        Shard& shard = all_.shards[tell.box.shard];
+        const auto found = shard.letters.find(tell.box.name);
+        const std::uint64_t length = found == shard.letters.end() ? 0 : found->second.letters.size();
+        const Result<StreamId> id = parse_stream_id(tell.stream_id);
+        const auto entry = id.ok() ? shard.outbox.find(*id) : shard.outbox.end();
+        if (entry == shard.outbox.end()) return {Outcome::already, length};
+        const std::uint64_t bytes = shard.letter_bytes + tell.letter.size();
+        if (length >= tell.cap || bytes > tell.cap_bytes) return {Outcome::full, length};
+        shard.outbox.erase(entry);
+        shard.letter_bytes = bytes;
+        Shard::Box& box =
+            shard.letters.try_emplace(tell.box.name, Shard::Box{tell.now_ms, {}}).first->second;
+        box.letters.push_back(std::move(tell.letter));
+        return {Outcome::ok, box.letters.size()};
+      });
+    }
     void boxes(ShardId shard, const OwnerToken& token, Then<LetterBoxes> then) override {
       all_.run<LetterBoxes>(then, [&](std::int64_t) {
         LetterBoxes found;
@@ -850,11 +871,15 @@ struct MemoryStores::Private {
     void take(const LetterBox& box, const std::string& letter, Then<LetterAnswer> then) override {
       all_.run<LetterAnswer>(then, [&](std::int64_t) -> LetterAnswer {
         if (all_.standing(box.shard) != box.token) return {LetterAnswer::Outcome::fenced, 0};
-        auto& boxes = all_.shards[box.shard].letters;
+        Shard& shard = all_.shards[box.shard];
+        auto& boxes = shard.letters;
         const auto found = boxes.find(box.name);
         if (found == boxes.end()) return {LetterAnswer::Outcome::ok, 0};
         std::vector<std::string>& letters = found->second.letters;
-        if (letters.front() == letter) letters.erase(letters.begin());
+        if (letters.front() == letter) {
+          letters.erase(letters.begin());
+          if (box.of_tells) shard.letter_bytes -= std::min(shard.letter_bytes, letter.size());
+        }
         const std::uint64_t length = letters.size();
         if (letters.empty()) boxes.erase(found);
         return {LetterAnswer::Outcome::ok, length};

@@ -526,6 +526,7 @@ LetterAnswer letter_answer_of(Reply reply) {
   if (says == "FENCED") return {Outcome::fenced, 0};
   const auto length = static_cast<std::uint64_t>(reply[1].number());
   if (says == "CONFLICT") return {Outcome::conflict, length};
+  if (says == "ALREADY") return {Outcome::already, length};
   return {says == "FULL" ? Outcome::full : Outcome::ok, length};
 }
 
@@ -571,6 +572,21 @@ class RedisLetterStore final : public LetterStore {
                        .then = answer_by<LetterAnswer>(read, std::move(then))});
   }
 
+  void park_tell(TellLetter tell, Then<LetterAnswer> then) override {
+    const LetterBox& box = tell.box;
+    const ShardKeys keys(cluster_, box.shard);
+    const auto read = [](Reply reply) { return Result<LetterAnswer>(letter_answer_of(reply)); };
+    of(box.shard).submit(Pipeline::Call{
+        .script = Script::park_tell,
+        .keys = {keys.owner(), keys.letters(box.name), keys.letters(), keys.letter_bytes(),
+                 keys.outbox()},
+        .arguments = {text_of(box.token), box.name, std::to_string(tell.now_ms),
+                      std::to_string(tell.cap), std::to_string(tell.cap_bytes),
+                      std::move(tell.stream_id), std::move(tell.letter)},
+        .writes = true,
+        .then = answer_by<LetterAnswer>(read, std::move(then))});
+  }
+
   void boxes(ShardId shard, const OwnerToken& token, Then<LetterBoxes> then) override {
     ask_boxes(shard, token, {},
               [this, shard, token, then = std::move(then)](Result<LetterBoxes> names) {
@@ -590,9 +606,11 @@ class RedisLetterStore final : public LetterStore {
   void take(const LetterBox& box, const std::string& letter, Then<LetterAnswer> then) override {
     const ShardKeys keys(cluster_, box.shard);
     const auto read = [](Reply reply) { return Result<LetterAnswer>(letter_answer_of(reply)); };
+    std::vector<std::string> all{keys.owner(), keys.letters(box.name), keys.letters()};
+    if (box.of_tells) all.push_back(keys.letter_bytes());
     of(box.shard).submit(
         Pipeline::Call{.script = Script::take_letter,
-                       .keys = {keys.owner(), keys.letters(box.name), keys.letters()},
+                       .keys = std::move(all),
                        .arguments = {text_of(box.token), letter, box.name},
                        .writes = true,
                        .then = answer_by<LetterAnswer>(read, std::move(then))});

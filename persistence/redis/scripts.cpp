@@ -389,12 +389,31 @@ constexpr std::string_view read_letters = R"lua(
 return {'OK',call('LRANGE',KEYS[2],ARGV[2],ARGV[3])}
 )lua";
 
-// KEYS 1 owner, 2 sequence, 3 index    ARGV 1 token, 2 letter, 3 index member    returns {'OK', length}
+// KEYS 1 owner, 2 sequence, 3 index, of tells 4 their bytes    ARGV 1 token, 2 letter, 3 index member
+// returns {'OK', length}
 constexpr std::string_view take_letter = R"lua(
-if call('LINDEX',KEYS[2],0)==ARGV[2] then call('LPOP',KEYS[2]) end
+if call('LINDEX',KEYS[2],0)==ARGV[2] then
+  call('LPOP',KEYS[2])
+  if KEYS[4] and call('DECRBY',KEYS[4],#ARGV[2])<=0 then call('DEL',KEYS[4]) end
+end
 local length=call('LLEN',KEYS[2])
 if length==0 then call('ZREM',KEYS[3],ARGV[3]) end
 return {'OK',length}
+)lua";
+
+// The entry leaves the outbox in the same step: while it is there it was not parked, and afterwards it was.
+// KEYS 1 owner, 2 sequence, 3 index, 4 bytes of tells, 5 outbox
+// ARGV 1 token, 2 index member, 3 now, 4 cap, 5 cap of bytes, 6 entry, 7 letter
+// returns {'OK' | 'ALREADY' | 'FULL', length}
+constexpr std::string_view park_tell = R"lua(
+local length=call('LLEN',KEYS[2])
+if #call('XRANGE',KEYS[5],ARGV[6],ARGV[6])==0 then return {'ALREADY',length} end
+local bytes=tonumber(call('GET',KEYS[4]) or '0')+#ARGV[7]
+if length>=tonumber(ARGV[4]) or bytes>tonumber(ARGV[5]) then return {'FULL',length} end
+call('XDEL',KEYS[5],ARGV[6])
+call('SET',KEYS[4],string.format('%d',bytes))
+call('ZADD',KEYS[3],'NX',ARGV[3],ARGV[2])
+return {'OK',call('RPUSH',KEYS[2],ARGV[7])}
 )lua";
 
 struct Text {
@@ -431,6 +450,7 @@ constexpr std::array<Text, script_count> texts{{
     {Script::letter_boxes, "letter_boxes", any_memory, fence, "", letter_boxes},
     {Script::read_letters, "read_letters", any_memory, fence, "", read_letters},
     {Script::take_letter, "take_letter", any_memory, fence, "", take_letter},
+    {Script::park_tell, "park_tell", needs_memory, fence, "", park_tell},
 }};
 
 const Text& entry_of(Script script) {

@@ -30,7 +30,7 @@ Result<std::uint64_t> number_in(const std::string& name, const std::string& text
 EventMessage event_message(const std::string& prefix, ShardId shard, RelayEntry event) {
   EventMessage message;
   message.subject = prefix + "ev." + std::to_string(part_of(shard)) + '.' + event.message + '.' +
-                    event.source.kind + '.' + key_token(event.source.key);
+                    source_tokens(event.source);
   message.headers = {{"Nats-Msg-Id", text_of(event.operation)},
                      {"Catga-Source", event.source.kind + '/' + encode_token(event.source.key)},
                      {"Catga-Number", std::to_string(event.number)},
@@ -40,6 +40,10 @@ EventMessage event_message(const std::string& prefix, ShardId shard, RelayEntry 
   if (!event.trace.empty()) message.headers.emplace_back("traceparent", event.trace);
   message.body = std::move(event.payload);
   return message;
+}
+
+std::string source_tokens(const EntityId& source) {
+  return source.kind + '.' + key_token(source.key);
 }
 
 std::string event_filter(const std::string& prefix, std::string_view event,

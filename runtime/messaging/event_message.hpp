@@ -41,6 +41,9 @@ struct EventMessage {
 /// `prefix`: "catga.<cluster>.".
 EventMessage event_message(const std::string& prefix, ShardId shard, RelayEntry event);
 
+/// `<kind>.<key>` as the last two tokens of a subject.
+std::string source_tokens(const EntityId& source);
+
 /// What subscribers filter by: all events of one part, or of any, by name.
 std::string event_filter(const std::string& prefix, std::string_view event,
                          std::optional<std::uint32_t> part);

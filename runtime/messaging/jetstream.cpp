@@ -187,6 +187,26 @@ Result<std::string> request(NatsConnection& nats, const std::string& subject,
   return std::string(body_of(*answer));
 }
 
+Result<PublishAck> publish_and_wait(NatsConnection& nats, const std::string& subject,
+                                    const std::string& message_id, const std::string& body,
+                                    std::chrono::milliseconds patience, int& code) {
+  const Context js = CATGA_TRY(context(nats, patience));
+  jsPubOptions options;
+  jsPubOptions_Init(&options);
+  options.MaxWait = patience.count();
+  options.MsgId = message_id.c_str();
+  jsPubAck* raw = nullptr;
+  jsErrCode error{};
+  const natsStatus status = js_Publish(&raw, js.get(), subject.c_str(), body.data(),
+                                       static_cast<int>(body.size()), &options, &error);
+  const std::unique_ptr<jsPubAck, FreeWith<jsPubAck_Destroy>> ack(raw);
+  code = error;
+  if (status == NATS_OK) return PublishAck{ack->Sequence, ack->Duplicate};
+  return Error{status == NATS_TIMEOUT ? Code::timeout : Code::unavailable,
+               std::string("JetStream: publishing: ") + natsStatus_GetText(status) +
+                   (code != 0 ? " (" + std::to_string(code) + ')' : "")};
+}
+
 Result<PublishAck> read_publish_ack(std::string_view json) {
   const auto answer = nlohmann::json::parse(json, nullptr, false);
   if (!answer.is_object())

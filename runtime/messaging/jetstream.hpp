@@ -72,6 +72,12 @@ struct PublishAck {
 /// Errors: unavailable, in the server's words.
 Result<PublishAck> read_publish_ack(std::string_view json);
 
+/// Publishes under a message id and waits for JetStream's word. `code`: JetStream's own number of an error, 0: none.
+/// Errors: unavailable (no stream keeps the subject, a bound was reached), timeout.
+Result<PublishAck> publish_and_wait(NatsConnection& nats, const std::string& subject,
+                                    const std::string& message_id, const std::string& body,
+                                    std::chrono::milliseconds patience, int& code);
+
 /// What the reply subject of a delivered message says: `$JS.ACK.…`.
 struct Delivery {
   std::uint64_t times = 0;              ///< this delivery counted

@@ -329,6 +329,105 @@ TEST_CASE("what cannot be handled is parked with all behind it, and flows when i
   CHECK(node->parked("nobody").error().code == Code::unavailable);
 }
 
+TEST_CASE("what a queue group gives up is kept, and is retried or discarded at any of its nodes") {
+  if (!servers_here()) return;
+  Scene scene({}, with_jetstream);
+  const EntityId alice{"source", "alice"};
+  Notes notes;
+  std::atomic<bool> able{false};
+  const auto member = [&](const std::string& name) {
+    Config config = scene.config(name);
+    config.events.attempts = 2;
+    auto node = std::make_unique<Node>(config);
+    node->host<Source>();
+    node->subscribe<Whispered>("team",
+                               [&notes, &able, name](const Whispered& event) -> Status {
+                                 if (!able && event.value % 2 == 0)
+                                   return Error{Code::failed, "told to fail"};
+                                 notes.note(name, event.value);
+                                 return Done{};
+                               },
+                               {Spread::group, From::first()});
+    must(node->start());
+    return node;
+  };
+  auto a = member("a");
+  const auto b = member("b");
+  const auto length = [&] {
+    const auto parked = b->parked("team");
+    return parked.ok() && parked->size() == 1 ? parked->front().length : 0;
+  };
+  REQUIRE(eventually([&] { return b->parked("team").ok(); }));
+  CHECK(must(b->parked("team")).empty());
+  emit(scene, "alice", 8, true);
+  REQUIRE(eventually([&] { return length() == 4; }));
+  CHECK(notes.size() == 4);  // there is no order: the others were handled
+  CHECK(must(b->parked("team")).front().source == alice);
+  const std::vector<DeadEvent> dead = must(b->show_parked("team", alice));
+  REQUIRE(dead.size() == 4);
+  CHECK(dead[0].event == "Whispered");
+  CHECK(dead[0].attempts >= 2);
+  CHECK(dead[0].why.find("told to fail") != std::string::npos);
+
+  must(a->stop());  // letters belong to the group, not to a node
+  const auto failed = b->retry_parked("team", alice);
+  REQUIRE_FALSE(failed.ok());
+  CHECK(failed.error().text.find("told to fail") != std::string::npos);
+  CHECK(length() == 4);
+  CHECK(must(b->discard_parked("team", alice)) == 3);
+  able = true;
+  CHECK(must(b->retry_parked("team", alice)) == 3);
+  CHECK(must(b->parked("team")).empty());
+  CHECK(notes.size() == 7);
+  CHECK(b->discard_parked("team", alice).error().code == Code::not_found);
+}
+
+TEST_CASE("what a broadcast gives up is kept for its node, within bounds, rubbish too") {
+  if (!servers_here()) return;
+  Scene scene({}, with_jetstream);
+  const EntityId alice{"source", "alice"};
+  std::atomic<bool> able{false};
+  const auto member = [&](const std::string& name, bool good) {
+    Config config = scene.config(name);
+    config.events.attempts = 1;
+    config.events.parked_max = 2;
+    auto node = std::make_unique<Node>(config);
+    node->host<Source>();
+    node->subscribe<Whispered>(
+        "news",
+        [&able, good](const Whispered&) -> Status {
+          return good || able ? Status(Done{}) : Error{Code::failed, "told to fail"};
+        },
+        {Spread::broadcast, From::first()});
+    must(node->start());
+    return node;
+  };
+  const auto a = member("a", false), b = member("b", true);
+  const auto length = [&] {
+    const auto parked = b->parked("news-a");
+    return parked.ok() && parked->size() == 1 ? parked->front().length : 0;
+  };
+  emit(scene, "alice", 3, true);
+  REQUIRE(eventually([&] { return length() == 2; }));
+  CHECK(eventually([&] { return must(b->parked("news-b")).empty(); }));
+  CHECK(b->parked("news").error().code == Code::unavailable);  // each node has its own letters
+  // The third finds no room, stays in hand, and takes the place of what is handled.
+  able = true;
+  std::uint64_t done = 0;
+  REQUIRE(eventually(
+      [&] {
+        done += must(b->retry_parked("news-a", alice));
+        return done == 3;
+      },
+      30s));
+  auto nats = must(connect(scene.config("x"), "test"));
+  must(nats.publish("catga.test.ev.3.Whispered.source.x", "", "rubbish"));
+  REQUIRE(eventually([&] { return length() == 1; }));
+  const EntityId source = must(b->parked("news-a")).front().source;
+  CHECK(source.kind == "?");
+  CHECK(must(b->discard_parked("news-a", source)) == 0);
+}
+
 TEST_CASE("an event that cannot even be read is parked by itself, and others flow") {
   if (!servers_here()) return;
   Scene scene({}, with_jetstream);

@@ -102,6 +102,90 @@ TEST_CASE("all sequences of a shard are listed, the oldest first, with their len
   });
 }
 
+namespace {
+
+/// Commits of an entity that tells: gives the ids of the entries in the outbox.
+std::vector<std::string> told(Stores& stores, OwnerToken token, std::vector<std::string> entries) {
+  Commit commit;
+  commit.shard = shard;
+  commit.token = token;
+  commit.entity = {"account", "a"};
+  commit.next = "1.a";
+  commit.outbox = std::move(entries);
+  return must(ask<Committed>(
+                  [&](Then<Committed> then) { stores.state().commit(commit, std::move(then)); }))
+      .outbox;
+}
+LetterAnswer park_tell(Stores& stores, OwnerToken token, const std::string& entry,
+                       std::string letter, std::uint64_t cap = 100, std::uint64_t bytes = 1000,
+                       const std::string& source = "account/a") {
+  return must(ask<LetterAnswer>([&](Then<LetterAnswer> then) {
+    stores.letters()->park_tell(
+        {{shard, token, "$tells:" + source, true}, entry, 1000, cap, bytes, std::move(letter)},
+        std::move(then));
+  }));
+}
+std::vector<std::string> outbox(Stores& stores, OwnerToken token) {
+  std::vector<std::string> all;
+  const auto page = must(ask<OutboxPage>([&](Then<OutboxPage> then) {
+    stores.state().read_outbox(shard, token, "", 100, std::move(then));
+  }));
+  for (const OutboxEntry& entry : page.entries) all.push_back(entry.bytes);
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("a tell leaves the outbox for its letters in one step, and is parked once for ever") {
+  on_both([](Stores& stores) {
+    const OwnerToken token = claimed(stores, 1);
+    const LetterBox mine{shard, token, "$tells:account/a", true};
+    const auto ids = told(stores, token, {"one", "two", "three"});
+    REQUIRE(ids.size() == 3);
+    CHECK(park_tell(stores, token, ids[1], "letter two").length == 1);
+    CHECK(outbox(stores, token) == std::vector<std::string>{"one", "three"});
+    CHECK(park_tell(stores, token, ids[1], "letter two").outcome == Outcome::already);
+    CHECK(take(stores, mine, "letter two").length == 0);
+    // A copy that comes late, when an operator has dealt with the letter, does not bring it back.
+    CHECK(park_tell(stores, token, ids[1], "letter two").outcome == Outcome::already);
+    CHECK(boxes(stores, token).boxes.empty());
+    CHECK(park_tell(stores, token, ids[2], "letter three").length == 1);
+    CHECK(park_tell(stores, token, ids[0], "letter one").length == 2);
+    CHECK(read(stores, mine).letters == std::vector<std::string>{"letter three", "letter one"});
+    CHECK(outbox(stores, token).empty());
+  });
+}
+
+TEST_CASE("letters of tells are bounded by count and by bytes, and what finds no room stays") {
+  on_both([](Stores& stores) {
+    const OwnerToken token = claimed(stores, 1);
+    const LetterBox mine{shard, token, "$tells:account/a", true};
+    const auto ids = told(stores, token, {"one", "two", "three"});
+    CHECK(park_tell(stores, token, ids[0], "12345", 1, 10).outcome == Outcome::ok);
+    CHECK(park_tell(stores, token, ids[1], "1", 1, 10).outcome == Outcome::full);
+    // The bytes are those of all sequences of the shard.
+    CHECK(park_tell(stores, token, ids[1], "123456", 9, 10, "account/b").outcome == Outcome::full);
+    CHECK(outbox(stores, token) == std::vector<std::string>{"two", "three"});
+    CHECK(park_tell(stores, token, ids[1], "12345", 9, 10, "account/b").outcome == Outcome::ok);
+    CHECK(park_tell(stores, token, ids[2], "1", 9, 10, "account/b").outcome == Outcome::full);
+    CHECK(take(stores, mine, "12345").length == 0);
+    CHECK(take(stores, mine, "12345").length == 0);  // a repeat gives no room a second time
+    CHECK(park_tell(stores, token, ids[2], "123456", 9, 10, "account/b").outcome == Outcome::full);
+    CHECK(park_tell(stores, token, ids[2], "12345", 9, 10, "account/b").outcome == Outcome::ok);
+  });
+}
+
+TEST_CASE("an owner that was replaced parks no tell") {
+  on_both([](Stores& stores) {
+    const OwnerToken old = claimed(stores, 1);
+    const auto ids = told(stores, old, {"one"});
+    const OwnerToken token = claimed(stores, 2, old);
+    CHECK(park_tell(stores, old, ids.at(0), "letter").outcome == Outcome::fenced);
+    CHECK(outbox(stores, token) == std::vector<std::string>{"one"});
+    CHECK(boxes(stores, token).boxes.empty());
+  });
+}
+
 TEST_CASE("an owner that was replaced parks, reads and takes nothing") {
   on_both([](Stores& stores) {
     const OwnerToken old = claimed(stores, 1);
