@@ -24,6 +24,7 @@
 #include "catga/runtime/telemetry/rebalance_spans.hpp"
 #include "catga/runtime/telemetry/resource.hpp"
 #include "catga/runtime/telemetry/tracer.hpp"
+#include "catga/runtime/tell_letters.hpp"
 #include "catga/runtime/workers.hpp"
 #include "catga/sharding/hash.hpp"
 
@@ -133,6 +134,7 @@ struct Node::Private {
   std::unique_ptr<Router> local_router;  // embedded mode: no connections
   std::vector<Subscription> wanted_events;
   std::unique_ptr<Subscriptions> subscriptions;  // null: there are none
+  std::unique_ptr<TellLetters> tell_letters;     // as the next; null in embedded mode
   std::unique_ptr<StreamPublisher> publisher;  // outlives the actors, which publish until they end
   std::thread local_clock;
   actors::TurnWatch watch;
@@ -145,6 +147,7 @@ struct Node::Private {
   std::unique_ptr<Gateway> gateway;
   std::unique_ptr<admin::Inside> inside;
   std::unique_ptr<admin::Desk> desk_of_operators;  // null in embedded mode
+  std::unique_ptr<LetterDesk> desk_of_letters;     // null in embedded mode
   std::unique_ptr<admin::Api> api;
   std::atomic<bool> leaving{false};  ///< an operator told it to; only a new process comes back
 
@@ -404,6 +407,10 @@ struct Node::Private {
               log, stream_options(config), connections->prefix(), text_of(process), tracer.get()},
           std::move(wanted_events));
     }
+    if (LetterStore* const letters = stores->letters()) {
+      tell_letters = std::make_unique<TellLetters>(TellLetters::Surroundings{
+          *letters, *connections->router(), standing, config.cluster.shards, subscriptions.get()});
+    }
     start_actors(connections->lanes());
     CATGA_TRY(open_feed());
     CATGA_TRY(listeners.open_admin());
@@ -431,6 +438,8 @@ struct Node::Private {
         std::make_unique<Gateway>(connections->prefix(), kinds, router(), connections->nats());
     CATGA_TRY(gateway->open());
     open_api();
+    if (tell_letters)
+      CATGA_TRY(tell_letters->open(connections->nats(), connections->prefix(), config.node.id));
     desk_of_operators = std::make_unique<admin::Desk>(connections->nats(), connections->prefix(),
                                                       config.node.id, text_of(process));
     return desk_of_operators->open(*api);
@@ -441,6 +450,8 @@ struct Node::Private {
     std::vector<std::string> types;
     for (const auto& saga : sagas)
       if (std::ranges::find(types, saga->type) == types.end()) types.push_back(saga->type);
+    if (Result<LetterDesk> letters = desk(); letters.ok())
+      desk_of_letters = std::make_unique<LetterDesk>(std::move(*letters));
     inside = std::make_unique<actors::NodeInside>(*host, [this] { return leave_the_ring(); });
     api = std::make_unique<admin::Api>(admin::Surroundings{
         config, kinds, std::move(types), *inside, router(), &stores->owners(),
@@ -448,7 +459,8 @@ struct Node::Private {
         [this](const std::vector<std::string>& nodes, const admin::Request& request) {
           if (desk_of_operators) return desk_of_operators->ask(nodes, request);
           return std::vector<admin::Told>{};
-        }});
+        },
+        desk_of_letters.get()});
     answers.store(api.get(), std::memory_order_release);
   }
 
@@ -555,6 +567,7 @@ struct Node::Private {
     };
     host->publisher = publisher.get();
     host->tenants = subscriptions.get();
+    if (tell_letters) host->tenants = tell_letters.get();
     host->tracer = tracer.get();
     reception = std::make_unique<actors::Reception>(*host);
     host->node = system->spawn<actors::NodeActor>(
@@ -777,6 +790,7 @@ struct Node::Private {
       router().close();  // it may be waiting for an answer
       desk_of_operators->close();
     }
+    if (tell_letters) tell_letters->close();
     if (subscriptions) subscriptions->close();
     if (driver) driver->stop();
     if (local_router) local_router->close();

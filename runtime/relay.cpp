@@ -145,10 +145,15 @@ std::uint64_t Relay::hold() {
 
 void Relay::release(std::uint64_t hold) { holds_.erase(hold); }
 
-unsigned Relay::attempts(const std::string& stream_id) const {
+const RelayEntry* Relay::open(const std::string& stream_id) const {
   const std::optional<StreamId> id = parse(stream_id);
   const auto entry = id ? open_.find(*id) : open_.end();
-  return entry == open_.end() ? 0 : entry->second.attempts;
+  return entry == open_.end() ? nullptr : &entry->second;
+}
+
+unsigned Relay::attempts(const std::string& stream_id) const {
+  const RelayEntry* const entry = open(stream_id);
+  return entry == nullptr ? 0 : entry->attempts;
 }
 
 std::string Relay::trim_through() const {

@@ -115,6 +115,8 @@ class Relay final {
   /// The store has removed everything up to and including `stream_id`.
   void trimmed(const std::string& stream_id);
 
+  /// The entry, until it is done; null if it is not open.
+  const RelayEntry* open(const std::string& stream_id) const;
   /// How often the entry has been handed out; 0 if it is not open.
   unsigned attempts(const std::string& stream_id) const;
 

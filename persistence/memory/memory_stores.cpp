@@ -822,7 +822,8 @@ struct MemoryStores::Private {
         if (all_.standing(tell.box.shard) != tell.box.token) return {Outcome::fenced, 0};
         Shard& shard = all_.shards[tell.box.shard];
         const auto found = shard.letters.find(tell.box.name);
-        const std::uint64_t length = found == shard.letters.end() ? 0 : found->second.letters.size();
+        const std::uint64_t length =
+            found == shard.letters.end() ? 0 : found->second.letters.size();
         const Result<StreamId> id = parse_stream_id(tell.stream_id);
         const auto entry = id.ok() ? shard.outbox.find(*id) : shard.outbox.end();
         if (entry == shard.outbox.end()) return {Outcome::already, length};

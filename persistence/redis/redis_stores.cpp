@@ -576,15 +576,15 @@ class RedisLetterStore final : public LetterStore {
     const LetterBox& box = tell.box;
     const ShardKeys keys(cluster_, box.shard);
     const auto read = [](Reply reply) { return Result<LetterAnswer>(letter_answer_of(reply)); };
-    of(box.shard).submit(Pipeline::Call{
-        .script = Script::park_tell,
-        .keys = {keys.owner(), keys.letters(box.name), keys.letters(), keys.letter_bytes(),
-                 keys.outbox()},
-        .arguments = {text_of(box.token), box.name, std::to_string(tell.now_ms),
-                      std::to_string(tell.cap), std::to_string(tell.cap_bytes),
-                      std::move(tell.stream_id), std::move(tell.letter)},
-        .writes = true,
-        .then = answer_by<LetterAnswer>(read, std::move(then))});
+    of(box.shard).submit(
+        Pipeline::Call{.script = Script::park_tell,
+                       .keys = {keys.owner(), keys.letters(box.name), keys.letters(),
+                                keys.letter_bytes(), keys.outbox()},
+                       .arguments = {text_of(box.token), box.name, std::to_string(tell.now_ms),
+                                     std::to_string(tell.cap), std::to_string(tell.cap_bytes),
+                                     std::move(tell.stream_id), std::move(tell.letter)},
+                       .writes = true,
+                       .then = answer_by<LetterAnswer>(read, std::move(then))});
   }
 
   void boxes(ShardId shard, const OwnerToken& token, Then<LetterBoxes> then) override {
@@ -608,12 +608,11 @@ class RedisLetterStore final : public LetterStore {
     const auto read = [](Reply reply) { return Result<LetterAnswer>(letter_answer_of(reply)); };
     std::vector<std::string> all{keys.owner(), keys.letters(box.name), keys.letters()};
     if (box.of_tells) all.push_back(keys.letter_bytes());
-    of(box.shard).submit(
-        Pipeline::Call{.script = Script::take_letter,
-                       .keys = std::move(all),
-                       .arguments = {text_of(box.token), letter, box.name},
-                       .writes = true,
-                       .then = answer_by<LetterAnswer>(read, std::move(then))});
+    of(box.shard).submit(Pipeline::Call{.script = Script::take_letter,
+                                        .keys = std::move(all),
+                                        .arguments = {text_of(box.token), letter, box.name},
+                                        .writes = true,
+                                        .then = answer_by<LetterAnswer>(read, std::move(then))});
   }
 
  private:

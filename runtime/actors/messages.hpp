@@ -12,6 +12,7 @@
 // What an entity_actor is told stands in entity_actor.hpp. Nothing here leaves the process, so messages are plain
 // structs without serialization. Big ones travel behind a shared_ptr and are moved from by their only receiver.
 #pragma once
+#include "catga/persistence/letters.hpp"
 #include "catga/persistence/saga_store.hpp"
 #include "catga/persistence/stores.hpp"
 #include "catga/runtime/envelope.hpp"
@@ -102,6 +103,12 @@ struct TellAnswered {
   std::string stream_id;
   std::uint64_t generation = 0;
   std::shared_ptr<Result<std::string>> answer;
+};
+struct TellParked {
+  std::string stream_id;
+  std::uint64_t generation = 0;
+  OwnerToken token;
+  std::shared_ptr<Result<LetterAnswer>> answer;
 };
 struct EventStored {
   std::string stream_id;
@@ -206,6 +213,7 @@ CATGA_LOCAL_MESSAGE(LookAtPrimary)
 CATGA_LOCAL_MESSAGE(ProofRead)
 CATGA_LOCAL_MESSAGE(Trimmed)
 CATGA_LOCAL_MESSAGE(TellAnswered)
+CATGA_LOCAL_MESSAGE(TellParked)
 CATGA_LOCAL_MESSAGE(EventStored)
 CATGA_LOCAL_MESSAGE(TimersWritten)
 CATGA_LOCAL_MESSAGE(TimerFailed)

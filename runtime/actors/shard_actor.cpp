@@ -1,7 +1,9 @@
 #include "catga/runtime/actors/shard_actor.hpp"
 
 #include "catga/entities/operation.hpp"
+#include "catga/runtime/dead_letter.hpp"
 #include "catga/runtime/outbox_entry.hpp"
+#include "catga/runtime/retention.hpp"
 #include "catga/sharding/bytes.hpp"
 #include "catga/sharding/hash.hpp"
 
@@ -26,6 +28,8 @@ constexpr unsigned timer_attempts_many = 10;
 constexpr std::int64_t timer_horizon_ms = 300'000, timer_refill_ms = 60'000;
 constexpr std::size_t handover_chunk_bytes = 512 * 1024;
 constexpr unsigned failed_tells_max = 10;
+constexpr std::uint64_t tell_letters_bytes = 4 << 20;  // of one shard
+constexpr std::int64_t park_again_ms = 1000, full_again_ms = 30'000;
 constexpr long long publish_again_most_ms = 3000;
 
 LogField shard_field(ShardId shard) {
@@ -141,6 +145,7 @@ caf::behavior ShardActor::make_behavior() {
         arm();
       },
       [this](TellAnswered& message) { tell_answered(message); },
+      [this](const TellParked& message) { tell_parked(message); },
       [this](const EventStored& message) { event_stored(message); },
       [this](TimersWritten& message) {
         if (message.gate != gate_) return;
@@ -352,6 +357,7 @@ void ShardActor::act(const Hydrate& action) {
   outbox_done_ = timers_done_ = sources_done_ = false;
   ++reading_;
   ++generation_;
+  parking_.clear();
   trimming_ = reading_more_ = false;
   timers_.clear();
   {
@@ -492,6 +498,7 @@ void ShardActor::act(const DropMemory& action) {
   timers_again_at_ = 0;
   ++generation_;
   ++reading_;
+  parking_.clear();
   hydrating_ = reading_more_ = trimming_ = false;
   timers_reading_ = 0;
   holds_.clear();
@@ -1212,6 +1219,10 @@ void ShardActor::deliver_tells() {
       publish(std::move(entry));
       continue;
     }
+    if (parking_.contains(entry.stream_id)) {
+      park_tell(std::move(entry));
+      continue;
+    }
     Ask ask;
     ask.entity = std::move(entry.target);
     ask.message = std::move(entry.message);
@@ -1259,6 +1270,12 @@ void ShardActor::event_stored(const EventStored& message) {
   arm();
 }
 
+/// Without a store for letters (simulated), or without a way for operators to get at them (embedded), a tell that is given
+/// up is gone.
+bool ShardActor::keeps_letters() const {
+  return host_.carrier != nullptr && host_.stores.letters() != nullptr;
+}
+
 void ShardActor::tell_answered(TellAnswered& message) {
   if (message.generation != generation_) return;
   const Result<std::string>& answer = *message.answer;
@@ -1267,26 +1284,103 @@ void ShardActor::tell_answered(TellAnswered& message) {
   if (!answer.ok() && answer.error().code != Code::rejected) {
     const Code code = answer.error().code;
     const bool hopeless = code == Code::expired || code == Code::malformed;
-    unsigned attempts = 0;
+    RelayEntry entry;
     {
       const std::lock_guard guard(gate_->relay_lock);
-      attempts = gate_->relay.attempts(message.stream_id);
+      if (const RelayEntry* open = gate_->relay.open(message.stream_id)) entry = *open;
     }
     const bool broken =
-        (code == Code::failed || code == Code::not_found) && attempts >= failed_tells_max;
-    verdict = hopeless || broken ? Relay::Verdict::dead : Relay::Verdict::again;
-    wait = std::min<std::int64_t>(100LL << std::min(attempts, 8U), 10'000);
+        (code == Code::failed || code == Code::not_found) && entry.attempts >= failed_tells_max;
+    const bool old = keeps_letters() && host_.standing.cluster_now() - entry.time_ms >=
+                                            std::chrono::milliseconds(tell_window).count();
+    verdict = hopeless || broken || old ? Relay::Verdict::dead : Relay::Verdict::again;
+    wait = std::min<std::int64_t>(100LL << std::min(entry.attempts, 8U), 10'000);
     if (verdict == Relay::Verdict::dead) {
-      host_.log.write(Severity::error, "entity", "",
-                      "a tell is given up after " + std::to_string(attempts) +
-                          " attempts: " + answer.error().text,
-                      {shard_field(shard_.id), {"entry", message.stream_id}});
+      const std::string why = std::string(name_of(code)) + ": " + answer.error().text;
+      if (keeps_letters() && entry.attempts != 0) {
+        parking_.insert_or_assign(entry.stream_id, why);
+        return park_tell(std::move(entry));
+      }
+      host_.log.write(
+          Severity::error, "entity", "",
+          "a tell is given up after " + std::to_string(entry.attempts) + " attempts: " + why,
+          {shard_field(shard_.id), {"entry", message.stream_id}});
     }
   }
   {
     const std::lock_guard guard(gate_->relay_lock);
     gate_->relay.answered(message.stream_id, verdict, boot_ms() + wait);
   }
+  deliver_tells();
+  trim_outbox();
+  arm();
+}
+
+/// It counts as under way until the store has moved it; what is trimmed is not affected.
+void ShardActor::park_tell(RelayEntry entry) {
+  DeadLetter letter;
+  letter.event.id = entry.operation;
+  letter.event.source = std::move(entry.source);
+  letter.event.at_ms = letter.first_ms = entry.time_ms;
+  letter.event.name = std::move(entry.message);
+  letter.event.payload = std::move(entry.payload);
+  letter.target = std::move(entry.target);
+  letter.parked_ms = host_.standing.cluster_now();
+  letter.attempts = entry.attempts;
+  letter.why = parking_.at(entry.stream_id);
+  TellLetter tell;
+  tell.box = {shard_.id, shard_.token, letter_box(std::string(tells_box), letter.event.source),
+              true};
+  tell.stream_id = entry.stream_id;
+  tell.now_ms = letter.parked_ms;
+  tell.cap = host_.config.events.parked_max;
+  tell.cap_bytes = tell_letters_bytes;
+  tell.letter = bytes_of(letter);
+  host_.stores.letters()->park_tell(
+      std::move(tell), [self = self_handle(), id = std::move(entry.stream_id),
+                        generation = generation_, token = shard_.token](Result<LetterAnswer> said) {
+        caf::anon_send(self, TellParked{id, generation, token,
+                                        std::make_shared<Result<LetterAnswer>>(std::move(said))});
+      });
+}
+
+/// Whether it was parked is asked until it is known: only then may the trim pass it, and only then is it not sent again.
+void ShardActor::tell_parked(const TellParked& message) {
+  using Outcome = LetterAnswer::Outcome;
+  if (message.generation != generation_) return;
+  const Result<LetterAnswer>& answer = *message.answer;
+  Relay::Verdict verdict = Relay::Verdict::dead;
+  std::int64_t wait = park_again_ms;
+  std::string target = "somebody";
+  {
+    const std::lock_guard guard(gate_->relay_lock);
+    if (const RelayEntry* open = gate_->relay.open(message.stream_id))
+      target = text_of(open->target);
+  }
+  if (!answer.ok() || answer->outcome == Outcome::fenced) {
+    verdict = Relay::Verdict::again;
+  } else if (answer->outcome == Outcome::full) {
+    verdict = Relay::Verdict::again;
+    wait = full_again_ms;
+    host_.log.write(Severity::warn, "entity", "",
+                    "there is no room for more dead letters in the shard: a tell to " + target +
+                        " stays in the outbox, and is tried again, until some are retried or "
+                        "discarded",
+                    {shard_field(shard_.id), {"entry", message.stream_id}});
+    parking_.erase(message.stream_id);  // it is sent again first: its target may have been mended
+  } else {
+    if (answer->outcome == Outcome::ok)
+      host_.log.write(Severity::error, "entity", "",
+                      "a tell to " + target + " is given up, " + parking_[message.stream_id] +
+                          ". It is a dead letter now: retry or discard it",
+                      {shard_field(shard_.id), {"entry", message.stream_id}});
+    parking_.erase(message.stream_id);
+  }
+  {
+    const std::lock_guard guard(gate_->relay_lock);
+    gate_->relay.answered(message.stream_id, verdict, boot_ms() + wait);
+  }
+  if (answer.ok() && answer->outcome == Outcome::fenced) apply(WasFenced{message.token});
   deliver_tells();
   trim_outbox();
   arm();

@@ -124,6 +124,9 @@ class ShardActor final : public caf::event_based_actor {
   void hydrated_if_read();
   void deliver_tells();
   void tell_answered(TellAnswered& message);
+  bool keeps_letters() const;
+  void park_tell(RelayEntry entry);
+  void tell_parked(const TellParked& message);
   void publish(RelayEntry event);
   void event_stored(const EventStored& message);
   void trim_outbox();
@@ -172,6 +175,7 @@ class ShardActor final : public caf::event_based_actor {
   bool reading_more_ = false;  // of the outbox, while serving
   std::vector<std::uint64_t> holds_;
   std::uint64_t generation_ = 0;  // of the relay: answers to older sendings are dropped
+  std::unordered_map<std::string, std::string> parking_;  ///< tells given up, by stream id: why
   bool trimming_ = false;
   std::uint64_t timers_number_ = 0, timers_reading_ = 0;  // the reading under way; 0: none
   std::int64_t trimmed_at_ = 0;

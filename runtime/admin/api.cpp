@@ -3,6 +3,7 @@
 #include "catga/entities/codec.hpp"
 #include "catga/entities/operation.hpp"
 #include "catga/runtime/admin/answers.hpp"
+#include "catga/runtime/letter_desk.hpp"
 #include "catga/runtime/messaging/gateway_request.hpp"
 #include "catga/runtime/sagas.hpp"
 #include "catga/runtime/settings.hpp"
@@ -712,6 +713,45 @@ Reply saga_verb(const Question& question) {
   return json{{"type", found.first}, {"id", id}, {"verb", word}, {"done", true}};
 }
 
+// ---- dead letters ----
+
+Result<LetterDesk*> letter_desk(const Question& question) {
+  if (question.around.letters != nullptr) return question.around.letters;
+  return Error{Code::not_found, "an embedded node keeps no dead letters"};
+}
+
+Reply dead_letters(const Question& question) {
+  LetterDesk* const desk = CATGA_TRY(letter_desk(question));
+  const std::vector<std::string> nodes = nodes_that_answer(question);
+  const LetterDesk::All all = desk->everything(nodes);
+  json list = json::array();
+  for (const LetterLine& line : all.lines)
+    list.push_back(
+        {{"subscription", line.subscription == tells_box ? json(nullptr) : json(line.subscription)},
+         {"kind", line.parked.source.kind},
+         {"key", line.parked.source.key},
+         {"length", line.parked.length},
+         {"since_ms", unix_ms(line.parked.since)}});
+  return json{{"asked", nodes.size() + 1},
+              {"answered", nodes.size() + 1 - all.missing.size()},
+              {"missing", all.missing},
+              {"sequences", list}};
+}
+
+/// show, retry or discard, as the keeper of the letters answers it.
+Reply one_sequence(const Question& question, const std::string& verb) {
+  LetterDesk* const desk = CATGA_TRY(letter_desk(question));
+  LetterAddress of{question.parameter("subscription"), CATGA_TRY(question.entity())};
+  if (of.subscription.empty()) {
+    of.subscription = tells_box;
+    of.node = CATGA_TRY(owner_of(question, of.source)).node;
+    if (of.node.empty())
+      return Error{Code::unavailable, "nobody owns the shard of " + text_of(of.source) + " now"};
+  }
+  const std::string answer = CATGA_TRY(desk->ask(of, verb, question.parameter("renew") == "true"));
+  return json::parse(answer, nullptr, false);
+}
+
 // ---- this node ----
 
 Reply config(const Question& question) {
@@ -764,6 +804,9 @@ Answer get(const Question& question) {
   if (first == "hot" && count == 1) return answer_of(hot(question));
   if (first == "sagas" && count == 1) return answer_of(sagas(question));
   if (first == "sagas") return answer_of(saga(question));
+  if (first == "deadletters" && count == 1) return answer_of(dead_letters(question));
+  if (first == "deadletters" && count == 2 && words[1] == "one")
+    return answer_of(one_sequence(question, "show"));
   if (first == "config" && count == 1) return answer_of(config(question));
   if (first == "version" && count == 1)
     return answer_of(json{{"api", "v1"}, {"version", CATGA_VERSION}, {"node", question.self()}});
@@ -786,6 +829,8 @@ Answer post(const Question& question) {
   if (first == "entity" && count == 2 && words[1] == "tell")
     return answer_of(tell_entity(question));
   if (first == "sagas" && count >= 3) return answer_of(saga_verb(question));
+  if (first == "deadletters" && count == 2 && (words[1] == "retry" || words[1] == "discard"))
+    return answer_of(one_sequence(question, words[1]));
   return error_answer(404, "not_found", "no such order: " + question.request.path, false);
 }
 

@@ -39,6 +39,12 @@
 //   GET /api/v1/sagas/{id}      ?type= (or every hosted type is tried)
 //                               {"saga":{... "step","text","updated_ms","entries","recoveries"},
 //                               "journal":[{"kind","step","at_ms","by","note"}...]}
+//   GET /api/v1/deadletters *   {"sequences":[{"subscription","kind","key","length","since_ms"}...]}: what could not be
+//                               delivered or handled, per source; subscription null: tells of that entity. `missing` may name
+//                               JetStream, where groups and broadcasts (`<name>-<node>`) have theirs
+//   GET /api/v1/deadletters/one ?kind= &key= &subscription= (tells if absent) {"letters":[{"event","id","number","sequence",
+//                               "at","parked","attempts","why"}...]}: the first 100; of a tell "target" <kind>/<key> too,
+//                               and its message as "event"
 //   GET /api/v1/config          {"node","settings":[{"key","value","source","default","unit","help"}...]}, masked
 //   GET /api/v1/version         {"api":"v1","version","node"}
 //
@@ -49,6 +55,9 @@
 //   POST /api/v1/entity/tell            the same, at most once, nobody waits → {"sent":true}
 //   POST /api/v1/sagas/{id}/{verb}      ?type=; verb retry, replace, skip, force-complete (force), cancel, abort; body
 //                                       {"reason":"...","by":"...","step":"...","payload":...} → {"verb","done":true}
+//   POST /api/v1/deadletters/retry      ?kind= &key= &subscription= &renew=true → {"done":N}: from the head, until one fails.
+//                                       renew: with today's time, so that a target that has forgotten it does not say expired
+//   POST /api/v1/deadletters/discard    ?kind= &key= &subscription= → {"left":N}: throws the head away, for ever
 //
 // Errors: {"error":{"code","message","retry":bool}}, with the words of catga::Code and forbidden, method_not_allowed.
 // Not there: undrain and weights (the membership protocol has no such transitions: start the node anew), pausing of
@@ -65,6 +74,10 @@
 #include <map>
 #include <string>
 #include <vector>
+
+namespace catga {
+class LetterDesk;
+}
 
 namespace catga::admin {
 
@@ -85,6 +98,7 @@ struct Surroundings {
   /// Asks these other nodes at once, and waits for them at most 500 ms. Empty: there are no others.
   std::function<std::vector<Told>(const std::vector<std::string>& nodes, const Request& request)>
       others;
+  LetterDesk* letters = nullptr;  ///< null: there are none (embedded)
 };
 
 /// Thread-safe. All of `around` outlives it.

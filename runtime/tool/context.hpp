@@ -129,6 +129,7 @@ void add_node(CLI::App& app, Context& context);
 void add_shard(CLI::App& app, Context& context);
 void add_entity(CLI::App& app, Context& context);
 void add_saga(CLI::App& app, Context& context);
+void add_deadletter(CLI::App& app, Context& context);
 void add_events(CLI::App& app, Context& context);
 void add_rebalance(CLI::App& app, Context& context);
 void add_top(CLI::App& app, Context& context);

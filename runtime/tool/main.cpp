@@ -105,8 +105,9 @@ int run(int argc, char** argv) {
   app.fallthrough();
   app.require_subcommand(1);
   add_common_options(app, context.options);
-  for (const auto add : {add_cluster, add_node, add_shard, add_entity, add_saga, add_events,
-                         add_rebalance, add_top, add_bench, add_config, add_up, add_completion})
+  for (const auto add :
+       {add_cluster, add_node, add_shard, add_entity, add_saga, add_deadletter, add_events,
+        add_rebalance, add_top, add_bench, add_config, add_up, add_completion})
     add(app, context);
   app.add_subcommand("version", "the version of this program")->callback([] {
     fmt::print("catga {}\n", CATGA_VERSION);

@@ -54,6 +54,19 @@ TEST_CASE("a dead letter is read as it was written, and nothing else is") {
   CHECK_FALSE(parse_dead_letter(bytes + "x").ok());
 }
 
+TEST_CASE("a dead letter of a tell names its target, and one of an event is written as ever") {
+  DeadLetter tell = letter();
+  CHECK(bytes_of(tell).front() == '\x01');
+  tell.target = {"desk", "d"};
+  const std::string bytes = bytes_of(tell);
+  CHECK(bytes.front() == '\x02');
+  const DeadLetter read = parse_dead_letter(bytes).value();
+  CHECK(read.target == EntityId{"desk", "d"});
+  CHECK(bytes_of(read) == bytes);
+  for (std::size_t size = 0; size < bytes.size(); ++size)
+    REQUIRE(parse_dead_letter(bytes.substr(0, size)).error().code == Code::malformed);
+}
+
 TEST_CASE("an event is another command for each subscription, and the same at every delivery") {
   const OperationId one = event_operation({1, 2}, "mailer");
   CHECK(one == event_operation({1, 2}, "mailer"));

@@ -136,6 +136,15 @@ class Cluster(unittest.TestCase):
         self.assertIn("say so with --yes", self.catga("saga", "retry", "17", "--reason", "x", code=2).err)
         self.catga("saga", "retry", "17", "--reason", "x", "--yes", code=1)
 
+    def test_06_dead_letters_of_a_cluster_without_any(self):
+        self.assertEqual(self.data("deadletter", "list")["sequences"], [])
+        self.assertEqual(self.data("deadletter", "show", "account/alice")["letters"], [])
+        self.assertIn("say so with --yes", self.catga("deadletter", "retry", "account/alice", code=2).err)
+        self.assertIn("0 done", self.catga("deadletter", "retry", "account/alice", "--yes").out)
+        self.assertIn("is parked", self.catga("deadletter", "discard", "account/alice", "--yes", code=1).err)
+        self.assertIn("nobody", self.catga("deadletter", "show", "account/alice", "--subscription", "mailer",
+                                           code=1).err)
+
     def test_07_settings_and_log_level_of_a_node(self):
         shown = self.data("config", "show", "--node", "node-2")
         by_key = {one["key"]: one for one in shown["settings"]}

@@ -50,7 +50,7 @@ class Words(unittest.TestCase):
         self.assertIn("not JSON", self.wrong("entity", "call", "account/alice", "Deposit", "{cents}"))
 
     def test_help_exists_for_every_command(self):
-        for group in ("", "cluster", "node", "shard", "entity", "saga", "rebalance", "config"):
+        for group in ("", "cluster", "node", "shard", "entity", "saga", "deadletter", "rebalance", "config"):
             ran = run(TOOL, *group.split(), "--help")
             self.assertEqual(ran.code, 0, ran)
             self.assertIn("--json", run(TOOL, "--help").out)
