@@ -9,7 +9,8 @@ import subprocess
 # In the order of the issue, and with its names.
 FIELDS = """local_tell_spread_ratio local_tell_per_second local_ask_ratio
 remote_ask_64_ratio remote_ask_256_ratio remote_ask_1024_ratio remote_ask_p50_ratio
-durable_ask_ratio hot_entity_ratio activation_per_second entity_bytes scale_3_nodes_ratio
+durable_ask_ratio hot_entity_ratio activation_per_second entity_bytes bytes_per_id bytes_per_id_in_node
+scale_3_nodes_ratio
 move_1000_shards_ms move_gap_ms_p99 takeover_ms start_ms idle_rss_mib view_100_nodes_s
 overload_goodput_ratio""".split()
 

@@ -163,6 +163,34 @@ class Stages:
                                        note="ceiling: one commit per round trip"),
         }
 
+    def remembered(self):
+        """What an operation id costs that is remembered, in Redis and in the memory of the node: in
+        many entities with some ids each, and in a few whose tables Redis keeps as hash tables (more
+        than 512). Entities, their first ids and what the programs grow to are there before it is counted."""
+        cells, few = self.size(1_000, 100), self.size(40, 4)
+        with self.world("remembered") as world:
+            node, = world.nodes(["n1"], more=["--entity-idle-timeout", "3600s"])
+            caller = world.caller()
+            caller.ask("probe", 30)
+
+            def each(entities, ids):
+                """Bytes per id, as these entities get so many more."""
+                before = world.redis.dataset_bytes(), resident_bytes(node.pid)
+                caller.ask("add", 256, entities * ids, entities)
+                after = world.redis.dataset_bytes(), resident_bytes(node.pid)
+                return [(now - then) / (entities * ids) for then, now in zip(before, after)]
+
+            each(cells, 16)
+            some = each(cells, 64)
+            each(few, 600)
+            many = each(few, 600)
+        shape = "{:,} entities with {:,} ids each, replies of 1 or 2 bytes; one measurement"
+        self.details["bytes_per_id"] = {"redis": some[0], "redis_large_table": many[0], "node": some[1]}
+        return {"bytes_per_id": Figure(many[0], "bytes", note=f"in Redis, {shape.format(few, 1280)}; "
+                                       f"{some[0]:.0f} while an entity has up to 512"),
+                "bytes_per_id_in_node": Figure(some[1], "bytes",
+                                               note=f"resident, {shape.format(cells, 80)}")}
+
     # ---- two processes --------------------------------------------------------------------------
 
     def remote(self):
@@ -357,6 +385,7 @@ class Stages:
                                      "remote_ask_1024_ratio", "remote_ask_p50_ratio")),
             "durable": (self.durable, ("durable_ask_ratio", "hot_entity_ratio")),
             "activation": (self.activation, ("activation_per_second",)),
+            "remembered": (self.remembered, ("bytes_per_id", "bytes_per_id_in_node")),
             "scale": (self.scale, ("scale_3_nodes_ratio",)),
             "move": (self.move, ("move_1000_shards_ms", "move_gap_ms_p99")),
             "takeover": (self.takeover, ("takeover_ms",)),

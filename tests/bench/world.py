@@ -40,6 +40,10 @@ class BenchRedis(Redis):
         if not self.says("CONFIG", "SET", "appendfsync", when).startswith("+OK"):
             raise Trouble(f"Redis refuses appendfsync {when}")
 
+    def dataset_bytes(self):
+        """What its keys take, without what connections and its log do."""
+        return int(re.search(r"used_memory_dataset:(\d+)", self.says("INFO", "memory"))[1])
+
 
 class Driven:
     """A program that is told what to measure, a line at a time (conversation.hpp)."""
