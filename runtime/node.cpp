@@ -3,6 +3,7 @@
 #include "catga/entities/operation.hpp"
 #include "catga/persistence/memory/memory_stores.hpp"
 #include "catga/persistence/redis/primary_watch.hpp"
+#include "catga/runtime/actors/hot_spots.hpp"
 #include "catga/runtime/actors/inside.hpp"
 #include "catga/runtime/actors/node_actor.hpp"
 #include "catga/runtime/actors/reception.hpp"
@@ -141,6 +142,8 @@ struct Node::Private {
   std::unique_ptr<WorkerSettings> worker_settings;
   std::unique_ptr<caf::actor_system> system;
   std::unique_ptr<actors::Host> host;
+  HeatLimits heat;
+  std::unique_ptr<actors::HotSpots> hot_spots;
   std::atomic<actors::Host*> looked_after{nullptr};  ///< by the router's clock, once it is there
   std::unique_ptr<actors::Reception> reception;
   std::unique_ptr<MembershipDriver> driver;
@@ -445,6 +448,17 @@ struct Node::Private {
     return desk_of_operators->open(*api);
   }
 
+  void tell_order(const admin::Surroundings::Order& order) {
+    host->metrics.ordered(order.verb);
+    log.write(
+        Severity::info, "admin", "catga.admin.action",
+        "an operator's order: " + order.verb + ' ' + order.target + (order.done ? "" : ", refused"),
+        {{"verb", order.verb},
+         {"target", order.target},
+         {"outcome", std::string(order.done ? "ok" : "refused")},
+         {"client.address", order.client}});
+  }
+
   /// What answers operators, whoever carries their questions.
   void open_api() {
     std::vector<std::string> types;
@@ -460,7 +474,8 @@ struct Node::Private {
           if (desk_of_operators) return desk_of_operators->ask(nodes, request);
           return std::vector<admin::Told>{};
         },
-        desk_of_letters.get()});
+        desk_of_letters.get(),
+        [this](const admin::Surroundings::Order& order) { tell_order(order); }});
     answers.store(api.get(), std::memory_order_release);
   }
 
@@ -509,9 +524,12 @@ struct Node::Private {
   }
 
   void look_at_load() {
-    if (rebalances && ++looks % 100 == 0) rebalances->look(Tracer::now_ns());
-    if (actors::Host* const one = looked_after.load(std::memory_order_acquire))
-      one->look_at_load(actors::backlog_of(system->scheduler()));
+    const bool once_a_second = ++looks % 100 == 0;
+    if (rebalances && once_a_second) rebalances->look(Tracer::now_ns());
+    actors::Host* const one = looked_after.load(std::memory_order_acquire);
+    if (one == nullptr) return;
+    one->look_at_load(actors::backlog_of(system->scheduler()));
+    if (once_a_second) hot_spots->look(boot_ms());
   }
 
   static bool asks_somebody(const StepDefinition& step) {
@@ -570,6 +588,7 @@ struct Node::Private {
     if (tell_letters) host->tenants = tell_letters.get();
     host->tracer = tracer.get();
     reception = std::make_unique<actors::Reception>(*host);
+    hot_spots = std::make_unique<actors::HotSpots>(*host, heat);
     host->node = system->spawn<actors::NodeActor>(
         std::ref(*host));  // before the first message to it, so before any shard looks
     router().host(
@@ -822,6 +841,7 @@ Node::Node(Config config) : private_(std::make_unique<Private>(std::move(config)
 Node::~Node() { private_->close(); }
 
 void NodeSeams::wrap_stores(Node& node, Wrap wrap) { node.private_->wrap_stores = std::move(wrap); }
+void NodeSeams::heat(Node& node, HeatLimits limits) { node.private_->heat = limits; }
 
 void Node::add_kind(Kind kind) {
   std::string name = kind.name;

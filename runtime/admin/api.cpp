@@ -834,6 +834,26 @@ Answer post(const Question& question) {
   return error_answer(404, "not_found", "no such order: " + question.request.path, false);
 }
 
+/// An order that is carried out here and now. None: a question, or another node's.
+std::optional<Surroundings::Order> order_in(const Question& question) {
+  const auto& words = question.words;
+  Surroundings::Order order;
+  order.client = question.request.client;
+  if (words.size() == 3 && words[0] == "nodes" && words[1] == question.self()) {
+    order.verb = words[2];
+    order.target = words[1];
+  } else if (words.size() == 2 && words[0] == "entity") {
+    order.verb = words[1];
+    order.target = question.parameter("kind");
+  } else if (words.size() >= 3 && words[0] == "sagas") {
+    order.verb = words.back() == "force" ? "force-complete" : words.back();
+    order.target = words[1];
+  } else {
+    return std::nullopt;
+  }
+  return order;
+}
+
 }  // namespace
 
 bool Api::is_quick(const Request& request) {
@@ -850,7 +870,12 @@ Answer Api::handle(const Request& request) {
     return error_answer(405, "method_not_allowed", "GET asks, POST changes", false);
   if (!request.may_write)
     return error_answer(403, "forbidden", "this way in is for reading only", false);
-  return post(question);
+  const Answer answer = post(question);
+  if (auto order = order_in(question); order && around_.ordered && answer.status != 404) {
+    order->done = answer.status < 300;
+    around_.ordered(*order);
+  }
+  return answer;
 }
 
 }  // namespace catga::admin

@@ -99,6 +99,13 @@ struct Surroundings {
   std::function<std::vector<Told>(const std::vector<std::string>& nodes, const Request& request)>
       others;
   LetterDesk* letters = nullptr;  ///< null: there are none (embedded)
+  /// Told of each order that this node carries out, or refuses. May be empty.
+  struct Order {
+    std::string verb, target;  ///< of an entity the target is its kind
+    bool done = false;
+    std::string client;  ///< who gave it
+  };
+  std::function<void(const Order&)> ordered{};
 };
 
 /// Thread-safe. All of `around` outlives it.

@@ -21,6 +21,9 @@ constexpr std::array<ShardState, 6> shown_states{ShardState::owned,     ShardSta
                                                  ShardState::incoming,  ShardState::draining,
                                                  ShardState::suspended, ShardState::in_doubt};
 constexpr std::array<std::string_view, 3> saga_ends{"completed", "compensated", "failed"};
+constexpr std::array<std::string_view, 11> verb_names{
+    "drain", "log-level", "passivate",      "ask",    "tell", "retry",
+    "skip",  "replace",   "force-complete", "cancel", "abort"};
 constexpr std::array<std::string_view, 3> step_ends{"ok", "rejected", "failed"};
 constexpr std::array<std::string_view, 3> place_names{"shard", "shard_buffer", "mailbox"};
 constexpr std::array<std::string_view, 7> saga_causes{
@@ -126,6 +129,7 @@ void KindMetrics::write(Exposition& to) const {
          std::max<std::int64_t>(0, static_cast<std::int64_t>(sheet_.sum(received_ask)) - gone));
   to.add(metric("catga_idempotency_skipped_total"), {kind_}, sheet_.sum(repeats));
   to.add(metric("catga_idempotency_expired_total"), {kind_}, asks.expired);
+  to.add(metric("catga_hot_entities"), {kind_}, value(hot_));
   write_events(to);
   to.add(metric("catga_messages_received_total"), {kind_, "ask"}, sheet_.sum(received_ask));
   to.add(metric("catga_messages_received_total"), {kind_, "tell"}, sheet_.sum(received_tell));
@@ -220,6 +224,13 @@ void SagaMetrics::write(Exposition& to) const {
   to.add(metric("catga_saga_journal_entries"), {type_}, sheet_, at_journal());
 }
 
+void NodeMetrics::ordered(std::string_view verb) noexcept {
+  const auto at = std::ranges::find(verb_names, verb);
+  if (at != verb_names.end())
+    orders_[static_cast<std::size_t>(at - verb_names.begin())].fetch_add(1,
+                                                                         std::memory_order_relaxed);
+}
+
 // ---- more of a node ----------------------------------------------------------------------------
 
 void NodeMetrics::host_sagas(const std::map<std::string, std::vector<std::string>>& steps) {
@@ -279,6 +290,8 @@ void NodeMetrics::write(Exposition& to, const Now& now) const {
   write_cluster(to, now);
   write_sagas(to, now);
   write_telemetry(to, now);
+  for (std::size_t i = 0; i < verb_names.size(); ++i)
+    to.add(metric("catga_admin_actions_total"), {verb_names[i]}, value(orders_[i]));
   to.add(metric("catga_build_info"), {now.version, now.incarnation}, std::uint64_t{1});
 }
 
@@ -286,6 +299,7 @@ void NodeMetrics::write_shards(Exposition& to, const Now& now) const {
   for (const ShardState state : shown_states)
     to.add(metric("catga_shards"), {name_of(state)},
            value(shards_[static_cast<std::size_t>(state)]));
+  to.add(metric("catga_hot_shards"), {}, value(hot_));
   to.add(metric("catga_shards_wanted"), {}, std::uint64_t{now.shards_wanted});
   to.add(metric("catga_shards_configured"), {}, std::uint64_t{shard_count_});
   const auto moves = [&to](std::string_view direction, std::string_view mode,

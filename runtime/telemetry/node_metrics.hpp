@@ -59,6 +59,7 @@ class KindMetrics {
   }
   void given_back(std::uint64_t asks) noexcept { sheet_.add(asks_given_back, asks); }
   void repeated() noexcept { sheet_.add(repeats); }
+  void hot(std::uint64_t entities) noexcept { hot_.store(entities, std::memory_order_relaxed); }
   /// JetStream has an event of this name. Names are learned as they come, so many and no more.
   void published(std::string_view event);
   /// The number of a message by its name, for what happens rarely.
@@ -119,6 +120,7 @@ class KindMetrics {
   Sheet sheet_;
   // Names are only ever added, so that readers need no lock. The last count is of all other names.
   static constexpr std::size_t event_names_most = 32;
+  std::atomic<std::uint64_t> hot_{0};
   std::mutex events_lock_;
   std::atomic<std::size_t> events_known_{0};
   std::array<std::string, event_names_most> events_;
@@ -175,6 +177,7 @@ class NodeMetrics {
     shards_[static_cast<std::size_t>(before)] -= 1;
     shards_[static_cast<std::size_t>(now)] += 1;
   }
+  void hot_shards(std::uint64_t shards) noexcept { hot_.store(shards, std::memory_order_relaxed); }
   void forwarded(bool after_handoff) noexcept { forwarded_[after_handoff ? 1 : 0] += 1; }
   enum class Mode : std::uint8_t { planned, takeover, readopt };
   static Mode mode_of(std::string_view name);
@@ -201,6 +204,8 @@ class NodeMetrics {
   void drained(const std::string& incarnation, bool complete) {
     departures_.drained(incarnation, complete, boot_ms());
   }
+  /// An operator's order; verbs that do not exist are not counted.
+  void ordered(std::string_view verb) noexcept;
   void suspected(bool silent) noexcept { suspicions_[silent ? 0 : 1] += 1; }
   void renewed(bool ok, std::int64_t ms) noexcept { renewals_[ok ? 0 : 1].record_ms(ms); }
   std::atomic<std::int64_t> moves_pending{0}, moves_stuck{0};
@@ -231,17 +236,19 @@ class NodeMetrics {
   void write_sagas(Exposition& to, const Now& now) const;
   static void write_telemetry(Exposition& to, const Now& now);
 
-  static constexpr std::size_t limits = 6, shard_states = 8, places = 3;
+  static constexpr std::size_t limits = 6, shard_states = 8, places = 3, verbs = 11;
   const std::uint32_t shard_count_;
   std::map<std::string, std::unique_ptr<KindMetrics>, std::less<>> kinds_;
   std::map<std::string, std::unique_ptr<SagaMetrics>, std::less<>> sagas_;
   std::array<std::atomic<std::uint64_t>, limits> limits_{};
   std::array<std::atomic<std::uint64_t>, places> expired_{};
+  std::array<std::atomic<std::uint64_t>, verbs> orders_{};
   std::array<Histogram, 4> commits_{Histogram{Buckets::quick}, Histogram{Buckets::quick},
                                     Histogram{Buckets::quick}, Histogram{Buckets::quick}};
   Histogram commit_size_{Buckets::sizes};
   std::array<std::atomic<std::int64_t>, shard_states> shards_{};
   std::array<std::atomic<std::uint64_t>, 2> forwarded_{}, lost_{}, suspicions_{};
+  std::atomic<std::uint64_t> hot_{0};
   Departures departures_;
   std::array<Histogram, 3> came_{Histogram{Buckets::moves}, Histogram{Buckets::moves},
                                  Histogram{Buckets::moves}};

@@ -2,6 +2,7 @@
 #include <catga/catga.hpp>
 #include <catga/runtime/http/listeners.hpp>
 #include <catga/runtime/node.hpp>
+#include <catga/runtime/node_seams.hpp>
 #include <catga/runtime/telemetry/log.hpp>
 #include <catga/runtime/telemetry/node_metrics.hpp>
 #include <catga/runtime/telemetry/traffic_metrics.hpp>
@@ -154,6 +155,67 @@ TEST_CASE("a node shows that it is ready, and counts what its entities do") {
   CHECK(has(text, "catga_cluster_nodes{service=\"orders\",state=\"up\"} 1\n"));
   CHECK(has(text, "catga_node_ready{service=\"orders\"} 1\n"));
   CHECK(node.stop().ok());
+}
+
+TEST_CASE("an entity that takes all of a busy node is found and told, but not by its key") {
+  Node node(quiet());
+  node.host<Counter>();
+  HeatLimits limits;
+  limits.rate_least = 20;
+  limits.window_ms = 1000;
+  NodeSeams::heat(node, limits);
+  REQUIRE(node.start().ok());
+  auto busy = node.ref<Counter>("hush");
+  const int health = node.figures().health_port, admin = node.figures().admin_port;
+  const auto begin = std::chrono::steady_clock::now();
+  bool found = false;
+  while (!found && std::chrono::steady_clock::now() - begin < std::chrono::seconds(60)) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(200);
+    while (std::chrono::steady_clock::now() < end) REQUIRE(busy.ask(Total{}).ok());
+    const std::string text = http_ask(health, "GET", "/metrics").body;
+    found = has(text, "catga_hot_shards{service=\"orders\"} 1\n") &&
+            has(text, "catga_hot_entities{service=\"orders\",kind=\"counter\"} 1\n");
+  }
+  CHECK(found);
+  std::string events;
+  while (!has(events, "catga.hot.entity") &&
+         std::chrono::steady_clock::now() - begin < std::chrono::seconds(60))
+    events = http_ask(admin, "GET", "/api/v1/events?limit=100&after=0").body;
+  CHECK(has(events, "catga.hot.shard"));
+  CHECK(has(events, "catga.hot.entity"));
+  CHECK(has(events, "\"catga.entity.kind\":\"counter\""));
+  CHECK_FALSE(has(events, "hush"));
+}
+
+TEST_CASE("an operator's order is counted and told, without the key it is about") {
+  const TokenFile file("sesame-sesame-16\n");
+  Config config = quiet();
+  config.admin.token_file = file.path();
+  config.admin.read_only = false;
+  Node node(config);
+  node.host<Counter>();
+  REQUIRE(node.start().ok());
+  REQUIRE(node.ref<Counter>("hush").ask(Add{1}).ok());
+  const std::string token = "Authorization: Bearer sesame-sesame-16\r\n";
+  const int admin = node.figures().admin_port;
+  CHECK(http_ask(admin, "POST", "/api/v1/entity/passivate?kind=counter&key=hush",
+                 token + "Content-Type: application/json\r\n", "{}")
+            .status == 200);
+  CHECK(http_ask(admin, "POST", "/api/v1/entity/nonsense?kind=counter&key=hush",
+                 token + "Content-Type: application/json\r\n", "{}")
+            .status == 404);
+  const std::string text = http_ask(node.figures().health_port, "GET", "/metrics").body;
+  CHECK(has(text, "catga_admin_actions_total{service=\"orders\",verb=\"passivate\"} 1\n"));
+  CHECK(has(text, "catga_admin_actions_total{service=\"orders\",verb=\"drain\"} 0\n"));
+  CHECK_FALSE(has(text, "nonsense"));
+  const auto begin = std::chrono::steady_clock::now();
+  std::string events;
+  while (!has(events, "catga.admin.action") &&
+         std::chrono::steady_clock::now() - begin < std::chrono::seconds(30))
+    events = http_ask(admin, "GET", "/api/v1/events?limit=100&after=0", token).body;
+  CHECK(has(events, "\"verb\":\"passivate\""));
+  CHECK(has(events, "\"target\":\"counter\""));
+  CHECK_FALSE(has(events, "hush"));
 }
 
 TEST_CASE("every row of the table of metrics is written by a node that hosts a saga") {

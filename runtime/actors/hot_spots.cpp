@@ -1,0 +1,95 @@
+#include "catga/runtime/actors/hot_spots.hpp"
+
+#include "catga/sharding/hash.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <map>
+#include <string>
+
+namespace catga::actors {
+
+namespace {
+// Beyond it the door would be shut for too long; of so many entities one is rarely a quarter of the node.
+constexpr std::uint32_t entities_searched = 20'000;
+
+double rounded(double share) { return std::round(share * 100) / 100; }
+std::string percent(double share) { return fmt::format("{:.0f} %", share * 100); }
+}  // namespace
+
+HotSpots::HotSpots(Host& host, HeatLimits limits)
+    : host_(host), counted_(host.doors.size()), shards_(limits), entities_(limits) {}
+
+void HotSpots::look(std::int64_t now) {
+  const double all_per_s = look_at_shards(now);
+  look_at_entities(now, all_per_s);
+  looked_at_ = now;
+}
+
+double HotSpots::look_at_shards(std::int64_t now) {
+  Heat<std::uint32_t>::Counts counts;
+  std::uint64_t all = 0;
+  for (std::uint32_t shard = 0; shard < counted_.size(); ++shard) {
+    const std::uint64_t messages = host_.doors[shard]->look().messages;
+    if (messages == 0) continue;
+    all += messages - counted_[shard];
+    counted_[shard] = messages;
+    counts.emplace_back(shard, messages);
+  }
+  const double all_per_s =
+      looked_at_ == 0 || now <= looked_at_
+          ? 0
+          : static_cast<double>(all) * 1000 / static_cast<double>(now - looked_at_);
+  for (const auto& shard : shards_.look(now, counts, all_per_s)) tell(shard);
+  host_.metrics.hot_shards(shards_.hot().size());
+  return all_per_s;
+}
+
+void HotSpots::look_at_entities(std::int64_t now, double all_per_s) {
+  Heat<EntityId>::Counts counts;
+  for (const std::uint32_t shard : shards_.above()) {
+    const Doorway& door = *host_.doors[shard];
+    if (door.look().entities > entities_searched) continue;
+    door.for_each_entity([&](const EntityId& id, const Doorway::Active& active) {
+      if (active.sent != 0) counts.emplace_back(id, active.sent);
+    });
+  }
+  for (const auto& entity : entities_.look(now, counts, all_per_s)) tell(entity);
+  std::map<std::string, std::uint64_t> by_kind;
+  for (const auto& entity : entities_.hot()) by_kind[entity.key.kind] += 1;
+  for (const auto& [kind, ignored] : host_.kinds) {
+    const auto hot = by_kind.find(kind);
+    host_.metrics.of(kind).hot(hot == by_kind.end() ? 0 : hot->second);
+  }
+}
+
+void HotSpots::tell(const Heat<std::uint32_t>::Hot& shard) {
+  host_.log.write(Severity::warn, "node", "catga.hot.shard",
+                  fmt::format("shard {} takes {} of this node's messages, {:.0f} a second",
+                              shard.key, percent(shard.share), shard.rate),
+                  {{"catga.shard.id", static_cast<std::int64_t>(shard.key)},
+                   {"share", rounded(shard.share)},
+                   {"rate", std::round(shard.rate)}});
+}
+
+/// Which one it is stands in a line for people only: keys are in no event.
+void HotSpots::tell(const Heat<EntityId>::Hot& entity) {
+  const ShardId shard = shard_of(entity.key.kind, entity.key.key, host_.config.cluster.shards);
+  std::int64_t waiting = 0;
+  host_.doors[shard.value]->for_each_entity([&](const EntityId& id, const Doorway::Active& active) {
+    if (id == entity.key) waiting = static_cast<std::int64_t>(Doorway::waiting(active));
+  });
+  host_.log.write(Severity::warn, "node", "catga.hot.entity",
+                  fmt::format("an entity of kind {} takes {} of this node's messages, {:.0f} a "
+                              "second; {} wait for it. More nodes do not help: it is one",
+                              entity.key.kind, percent(entity.share), entity.rate, waiting),
+                  {{"catga.entity.kind", entity.key.kind},
+                   {"catga.shard.id", static_cast<std::int64_t>(shard.value)},
+                   {"share", rounded(entity.share)},
+                   {"rate", std::round(entity.rate)},
+                   {"mailbox", waiting}});
+  host_.log.write(Severity::warn, "node", "", "the entity that is hot is " + text_of(entity.key));
+}
+
+}  // namespace catga::actors
