@@ -58,11 +58,21 @@ constexpr Starts starts_of(const std::array<std::uint64_t, count>& bounds) {
   return starts;
 }
 constexpr Starts quick_starts = starts_of(quick_bounds), moves_starts = starts_of(moves_bounds),
-                 sizes_starts = starts_of(sizes_bounds);
+                 sizes_starts = starts_of(sizes_bounds), lives_starts = starts_of(lives_bounds);
 
 const Starts& starts_of(Buckets buckets) {
-  if (buckets == Buckets::quick) return quick_starts;
-  return buckets == Buckets::moves ? moves_starts : sizes_starts;
+  switch (buckets) {
+    case Buckets::moves:
+      return moves_starts;
+    case Buckets::sizes:
+      return sizes_starts;
+    case Buckets::lives:
+      return lives_starts;
+    case Buckets::none:
+    case Buckets::quick:
+      break;
+  }
+  return quick_starts;
 }
 
 std::string_view type_text(MetricType type) {
