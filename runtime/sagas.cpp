@@ -124,7 +124,9 @@ Result<SagaLines> Sagas::list(const SagaFilter& filter) const {
     const std::optional<SagaStatus> status = status_named(listed.status);
     if (!status || (filter.status && *status != *filter.status)) return;
     SagaLine line = line_of(std::move(listed), *status);
-    if (line.created <= newest) lines.sagas.push_back(std::move(line));
+    // The cluster's clock made `created`, and may be ahead of ours: no age asked for, none compared.
+    if (filter.older_than.count() == 0 || line.created <= newest)
+      lines.sagas.push_back(std::move(line));
   });
   CATGA_TRY(gathering.run(shards_));
   std::ranges::sort(lines.sagas, {}, [](const SagaLine& line) {
