@@ -222,7 +222,12 @@ void Activation::process(Envelope&& envelope) {
 /// Whether a turn of ours said something newer about the timer than that it is due now.
 bool Activation::superseded(const Envelope& timer) const {
   const auto word = timers_said_.find(timer.timer);
-  return word != timers_said_.end() && word->second != timer.operation_ms;
+  if (word != timers_said_.end()) return word->second != timer.operation_ms;
+  // Forgotten already. What is committed the store checks, what is to be in the same commit it cannot.
+  const auto unsent =
+      std::find_if(forming_.timers.begin(), forming_.timers.end(),
+                   [&timer](const TimerWrite& write) { return write.member == timer.timer; });
+  return unsent != forming_.timers.end() && unsent->due_ms != timer.operation_ms;
 }
 
 void Activation::say(const TimerWrite& write) {

@@ -1192,6 +1192,22 @@ TEST_CASE("A shot that was refused for certain is reported, so that it fires aga
   CHECK(scene.unsure_timers.empty());
 }
 
+TEST_CASE("A shot that comes twice for one commit fires once, however little is remembered") {
+  ActivationLimits little;
+  little.ids_in_memory = 1;
+  Scene scene{little};
+  scene.warm();
+  const std::int64_t due = scene.cluster();
+  for (const char* name : {"s", "t", "u"}) scene.plant_timer(name, due);
+  scene.fire("s", Act{"alarm", 0, ""}, due);
+  REQUIRE(scene.committing());  // what follows shares the next commit
+  for (const char* name : {"t", "u", "t"}) scene.fire(name, Act{"alarm", 0, ""}, due);
+  scene.settle();
+  CHECK(scene.told(scene.ask(Get{})) == "3");
+  REQUIRE(scene.failed_timers.size() == 1);
+  CHECK(scene.failed_timers[0] == std::pair{member("t"), Code::unavailable});
+}
+
 TEST_CASE("A shot given up without an answer that has run after all does not fire twice") {
   Scene scene;
   scene.warm();
