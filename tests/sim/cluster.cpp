@@ -79,12 +79,21 @@ class Patrol {
     if (!scenery_.redis.is_split() || scenery_.bus.any_cut() || mute || !able(node)) return false;
     std::size_t mine = 1, theirs = 0;
     for (const auto& other : nodes_) {
-      const bool heard = able(*other) && knows(node, *other) && speaks_to(*other, node);
-      if (other.get() == &node || !heard) continue;
+      const bool there = other.get() != &node && (able(*other) || half_heard(*other));
+      if (!there || !knows(node, *other) || !speaks_to(*other, node)) continue;
       // What they believe: one that is cut off from Redis goes on naming the old one.
-      ++(other->membership()->primary == node.membership()->primary ? mine : theirs);
+      if (other->membership()->primary == node.membership()->primary)
+        ++mine;
+      else if (able(*other))
+        ++theirs;
     }
     return theirs > mine;
+  }
+  /// One of its two connections to NATS is cut. Which of them carries its heartbeats is its business.
+  bool half_heard(const Node& node) const {
+    return node.alive() && !node.frozen() && !node.linked() && node.membership()->joined &&
+           !(scenery_.bus.disconnected(node, Line::traffic) &&
+             scenery_.bus.disconnected(node, Line::heartbeat));
   }
   static bool able(const Node& node) {
     return node.alive() && !node.frozen() && node.linked() && node.membership()->joined;
