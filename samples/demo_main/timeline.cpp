@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <ctime>
 #include <fstream>
+#include <limits>
 
 namespace demo {
 namespace {
@@ -35,6 +36,8 @@ std::string text_in(const nlohmann::json& json, const char* key) {
 }
 
 std::string summary(const std::string& what, const std::vector<double>& gaps) {
+  if (std::ranges::all_of(gaps, [](double gap) { return std::isnan(gap); }))
+    return fmt::format("{:>5} {} {}", gaps.size(), gaps.size() == 1 ? "shard " : "shards", what);
   return fmt::format("{:>5} {} {}: {:.1f} ms median, {:.1f} p99, {:.1f} longest", gaps.size(),
                      gaps.size() == 1 ? "shard " : "shards", what, percentile(gaps, 50),
                      percentile(gaps, 99), percentile(gaps, 100));
@@ -136,15 +139,20 @@ void Timeline::show(const Event& event) {
   } else if (event.name == "catga.node.left") {
     say(fmt::format("{} left ({})", event.peer, event.cause));
   } else if (event.name == "catga.node.draining") {
-    say(event.node + " gives its shards away");
+    // It says so again with each table of members that names it.
+    const auto once = fmt::format("{}|{}|{}", event.name, event.node, event.unix_us / 5'000'000);
+    if (seen_.insert(once).second) say(event.node + " gives its shards away");
   } else if (event.name == "catga.shard.handoff.completed") {
     const auto what = fmt::format("{} -> {} ({}), unavailable",
                                   event.from.empty() ? "free" : event.from, event.to, event.mode);
     auto& group = moves_[what];
     group.gaps.push_back(event.unavailable_ms);
     group.last = Clock::now();
-  } else if (event.name == "catga.shard.handoff.failed" || event.name == "catga.rebalance.stuck" ||
-             event.name == "catga.shard.ownership.lost") {
+  } else if (event.name == "catga.shard.handoff.failed") {  // tried again, unless it ends
+    auto& group = moves_["of " + event.node + " could not be handed over for now"];
+    group.gaps.push_back(std::numeric_limits<double>::quiet_NaN());
+    group.last = Clock::now();
+  } else if (event.name == "catga.rebalance.stuck" || event.name == "catga.shard.ownership.lost") {
     say(fmt::format("{}: {} (shard {}) {}", event.node, event.name, event.shard, event.cause));
   }
 }

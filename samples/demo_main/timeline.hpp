@@ -66,8 +66,8 @@ class Timeline {
   void clear();
 
  private:
-  struct Group {  // moves of one kind, until none came for a moment
-    std::vector<double> gaps;
+  struct Group {               // moves of one kind, until none came for a moment
+    std::vector<double> gaps;  // no number: it did not move
     Clock::time_point last;
   };
   bool first_time(const Event& event);
