@@ -82,7 +82,8 @@ class Turn {
   /// The id of the command being handled, the same at every repeat: the idempotency key for systems
   /// outside.
   OperationId operation_id() const { return scope_->operation; }
-  /// Cluster time when the handler began. Handlers have no other clock.
+  /// Cluster time when the handler began, never before the due time of the timer it handles.
+  /// Handlers have no other clock.
   std::chrono::system_clock::time_point now() const {
     return std::chrono::system_clock::time_point(std::chrono::milliseconds(scope_->now_ms));
   }

@@ -367,6 +367,9 @@ void Activation::run_command(Envelope&& envelope, std::size_t message) {
     scope.operation_ms =
         host_.cluster_ms();  // the envelope keeps its 0: run again, it is looked up again
   scope.now_ms = host_.cluster_ms();
+  // Who fires and who handles may read clocks a few ms apart; no handler shall see its timer early.
+  if (running.envelope.kind == MessageClass::timer)
+    scope.now_ms = std::max(scope.now_ms, running.envelope.operation_ms);
   scope.path = running.envelope.path;
   scope.messenger = &messenger_;
   scope.ask = [this](EntityId entity, std::string name, std::string payload, bool query,

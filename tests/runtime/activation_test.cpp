@@ -1152,6 +1152,14 @@ TEST_CASE("A timer that sets itself anew is moved, not removed") {
   CHECK(scene.commits.back().commit.timers[0].due_ms == scene.cluster() + 500);
 }
 
+TEST_CASE("A timer that was fired by a clock ahead of the handler's is not early for its handler") {
+  Scene scene;
+  scene.warm();
+  scene.fire("r", Act{"again", 500, "r"}, scene.cluster() + 3);
+  REQUIRE(scene.commits.back().commit.timers.size() == 1);
+  CHECK(scene.commits.back().commit.timers[0].due_ms == scene.cluster() + 503);
+}
+
 TEST_CASE("A rejected shot ends with its commit; a failed one is reported and keeps its timer") {
   Scene scene;
   scene.warm();
