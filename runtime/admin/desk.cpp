@@ -86,6 +86,7 @@ Status Desk::open(Api& api) {
   const auto heard = [this](const NatsMessage& message) { asked(message); };
   subscriptions_.push_back(CATGA_TRY(nats_.subscribe(admin_subject(prefix_, ""), "catga", heard)));
   subscriptions_.push_back(CATGA_TRY(nats_.subscribe(admin_subject(prefix_, node_), "", heard)));
+  (void)nats_.flush(NatsConnection::subscribe_patience);  // for the gateway's reason
   return Done{};
 }
 

@@ -42,7 +42,6 @@ using std::chrono::milliseconds;
 constexpr std::size_t mailbox_events = 10'000;  // beyond it heartbeats are dropped; they come again
 constexpr std::int64_t eviction_hold = 250;     // ms; part of the fingerprint
 constexpr std::int64_t connect_again = 200;     // ms
-constexpr milliseconds subscribe_patience{500};
 constexpr std::int64_t clock_sample_most =
     200;                                       // ms: a slower answer says too little about the time
 constexpr std::int64_t facts_every = 100;      // ms
@@ -310,7 +309,7 @@ Status MembershipDriver::Private::listen(NatsConnection& connection) {
   own = std::move(next_own);
   echoes = std::move(next_echoes);
   views = std::move(next_views);
-  return connection.flush(subscribe_patience);
+  return connection.flush(NatsConnection::subscribe_patience);
 }
 
 void MembershipDriver::Private::carry_out(const Send& send) {

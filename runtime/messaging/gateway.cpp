@@ -11,6 +11,10 @@ Status Gateway::open() {
   subscription_ =
       CATGA_TRY(nats_.subscribe(prefix_ + "call.*.*.*", "catga",
                                 [this](NatsMessage message) { called(std::move(message)); }));
+  // Who is told that this node is ready may call at once, and a publication that the server has
+  // nobody for is gone without a word. Should this fail, NATS is away: the subscription stays, and
+  // is made anew with the connection.
+  (void)nats_.flush(NatsConnection::subscribe_patience);
   return Done{};
 }
 

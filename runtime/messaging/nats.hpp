@@ -114,6 +114,8 @@ class NatsConnection {
   /// Waits until the server has seen all that was sent and subscribed before. Not from a handler.
   /// Errors: timeout, unavailable.
   Status flush(std::chrono::milliseconds patience);
+  /// For flush() after subscribe(): a server that takes longer is away.
+  static constexpr std::chrono::milliseconds subscribe_patience{500};
 
   bool connected() const;
   /// The largest body the server takes, in bytes; 0 if not connected yet.
