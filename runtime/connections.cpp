@@ -5,7 +5,7 @@
 namespace catga {
 
 namespace {
-constexpr std::chrono::milliseconds clock_every{10};
+constexpr std::chrono::milliseconds clock_every{10}, idle_clock_every{50};
 constexpr std::int64_t complain_every_ms = 1000;
 
 bool is_message(const wire::Record& record) {
@@ -161,7 +161,7 @@ Status Connections::open_nats(NodeStanding& standing, std::function<void(bool up
 }
 
 void Connections::open_router(NodeStanding& standing, OwnerStore& owners, std::uint32_t shards,
-                              std::function<void()> on_clock) {
+                              std::function<bool()> on_clock) {
   RouterOptions options;
   options.process = process_;
   options.shards = shards;
@@ -172,8 +172,10 @@ void Connections::open_router(NodeStanding& standing, OwnerStore& owners, std::u
   clock_ = std::thread([this, on_clock = std::move(on_clock)] {
     while (!stopping_) {
       router_->tick();
-      if (on_clock) on_clock();
-      std::this_thread::sleep_for(clock_every);
+      const bool busy = on_clock && on_clock();
+      // Nobody wakes it for the first ask after a rest: that would cost every ask. Its first repeat
+      // may come a rest late.
+      std::this_thread::sleep_for(busy || router_->pending() != 0 ? clock_every : idle_clock_every);
     }
   });
 }

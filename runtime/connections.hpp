@@ -63,9 +63,10 @@ class Connections {
   /// `counts`: of what is sent; outlives the connections; null: nobody counts.
   Status open_nats(NodeStanding& standing, std::function<void(bool up)> on_link,
                    TrafficMetrics* counts = nullptr);
-  /// `on_clock`: called every 10 ms, by the thread that repeats asks.
+  /// `on_clock`: called every 10 ms by the thread that repeats asks; every 50 ms while no ask is open
+  /// and it says that it has nothing to do either (false).
   void open_router(NodeStanding& standing, OwnerStore& owners, std::uint32_t shards,
-                   std::function<void()> on_clock = {});
+                   std::function<bool()> on_clock = {});
   /// Begins to hear. After the listener's targets exist.
   Status listen(InboxListener listener);
   /// Until the server knows all subscriptions. `unavailable`: it is away; they are made again with the connection.

@@ -118,7 +118,7 @@ struct Node::Private {
   std::unique_ptr<Tracer> tracer;
   std::unique_ptr<RebalanceSpans> rebalances;
   EventFeed::Subscription rebalance_events, farewells;
-  unsigned looks = 0;  ///< of the clock's thread
+  std::int64_t looked_s = 0;  ///< by the clock's thread, in seconds of boot_ms()
   Log log;
   NodeStanding standing;
   FrontDoor door;
@@ -399,7 +399,7 @@ struct Node::Private {
       return connections->open_nats(standing, linked, traffic.get());
     }));
     connections->open_router(standing, stores->owners(), config.cluster.shards,
-                             [this] { look_at_load(); });
+                             [this] { return look_at_load(); });
     connections->router()->trace_with(tracer.get());
     publisher = std::make_unique<StreamPublisher>(connections->nats(), log, stream_options(config),
                                                   connections->prefix(), text_of(process));
@@ -523,13 +523,16 @@ struct Node::Private {
     return Done{};
   }
 
-  void look_at_load() {
-    const bool once_a_second = ++looks % 100 == 0;
+  /// False: nothing waits.
+  bool look_at_load() {
+    const std::int64_t second = boot_ms() / 1000;
+    const bool once_a_second = std::exchange(looked_s, second) != second;
     if (rebalances && once_a_second) rebalances->look(Tracer::now_ns());
     actors::Host* const one = looked_after.load(std::memory_order_acquire);
-    if (one == nullptr) return;
-    one->look_at_load(actors::backlog_of(system->scheduler()));
+    if (one == nullptr) return false;
+    const bool busy = one->look_at_load(actors::backlog_of(system->scheduler()));
     if (once_a_second) hot_spots->look(boot_ms());
+    return busy;
   }
 
   static bool asks_somebody(const StepDefinition& step) {

@@ -192,7 +192,9 @@ struct TakenOver {
   ShardId shard;
   std::int64_t gap_ms = 0;
 };
-struct NodeTick {};
+struct NodeTick {
+  std::int64_t at = 0;  ///< when it was to come; one that is not the alarm set last is stale
+};
 struct LeaveSoon {};  ///< the node was told to leave; the table may not say so yet
 struct LeaveNow {};
 

@@ -17,6 +17,8 @@ constexpr std::int64_t first_claims_wait_ms = 10'000;  // for cluster.min_member
 constexpr std::int64_t first_right_ms = 5'000;         // T_first, right of the old owner
 constexpr std::int64_t joins_wait_ms = 5;              // per member, see waiting_view_
 constexpr std::int64_t joins_wait_most_ms = 500;
+constexpr std::int64_t tick_every_ms = 20;  // while something is under way
+constexpr std::int64_t tick_at_least_ms = 100;
 
 std::string shards_text(std::size_t count) {
   return std::to_string(count) + (count == 1 ? " shard" : " shards");
@@ -39,20 +41,28 @@ caf::behavior NodeActor::make_behavior() {
     shards_.push_back(spawn<ShardActor, caf::monitored>(std::ref(host_), ShardId{shard}));
     host_.doors[shard]->lead_to(shards_.back());
   }
-  delayed_send(this, tick_every, NodeTick{});
+  arm();
   return {
-      [this](const ViewNews& news) { view_came(news); },
-      [this](const SessionNews& news) { session_changed(news); },
+      [this](const ViewNews& news) {
+        view_came(news);
+        arm();
+      },
+      [this](const SessionNews& news) {
+        session_changed(news);
+        arm();
+      },
       [this](const LinkNews& news) {
         if (news.nats == nats_) return;
         nats_ = news.nats;
         nats_lost_at_ = nats_ ? 0 : boot_ms();
         situation_changed();
+        arm();
       },
       [this](const PrimaryNews&) {
         hold_claims();
         host_.router.routes().forget();
         for (const caf::actor& shard : shards_) send(shard, LookAtPrimary{});
+        arm();
       },
       [](const Canary& canary) { (*canary.sing)(); },
       [this](ImpairedNews& news) {
@@ -62,6 +72,7 @@ caf::behavior NodeActor::make_behavior() {
       [this](const WantsToMove& wants) {
         rebalance_.wants(wants.shard);
         grant_moves();
+        arm();
       },
       [this](const MoveOver& over) {
         rebalance_.over(over.shard);
@@ -69,18 +80,23 @@ caf::behavior NodeActor::make_behavior() {
         if (!over.moved) host_.history.failed();
         host_.history.pending(rebalance_.pending());
         grant_moves();
+        arm();
       },
       [this](const TakenOver& taken) {
         if (part_.took(taken.shard, taken.gap_ms, boot_ms())) tell_if_over();
+        arm();
       },
       [this](const LeaveSoon&) { wants_to_leave_ = true; },
       [this](const LeaveNow&) {
         releasing_ = told_to_leave_ = true;
         tell_shards(ReleaseNow{});
+        arm();
       },
-      [this](const NodeTick&) {
+      [this](const NodeTick& alarm) {
+        if (alarm.at != armed_at_) return;
+        armed_at_ = 0;
         tick();
-        delayed_send(this, tick_every, NodeTick{});
+        arm();
       },
   };
 }
@@ -460,18 +476,29 @@ void NodeActor::tick() {
   tell_if_stuck();
 }
 
-/// Handlers that run too long are left out: they are for the log, and in the simulator none does.
+/// A tick before this moment of boot_ms() finds nothing to do but to look for handlers that run too
+/// long, unless something else happens to the actor first.
 std::int64_t NodeActor::next_tick() const {
-  if (host_.standing.session_ok() != session_ok_) return 0;
+  if (!session_ok_ || !host_.standing.session_ok()) return 0;
   if (nats_lost_at_ != 0 && situation_.leaving) return 0;
   if (releasing_ && host_.held.load() != 0) return 0;
   if (rebalance_.pending() != 0 || part_.is_over(0)) return 0;
   std::int64_t next = std::numeric_limits<std::int64_t>::max();
-  if (session_ok_) next = std::min(next, host_.standing.session_deadline_ms.load());
+  next = std::min(next, host_.standing.session_deadline_ms.load());
   if (waiting_view_) next = std::min(next, next_view_at_);
   if (situation_.only_former) next = std::min(next, only_former_until_);
   if (!situation_.claims_allowed) next = std::min(next, started_at_ + first_claims_wait_ms);
   return next;
+}
+
+/// A node that waits for nothing sleeps through most of its ticks: a hundred of them on one machine
+/// would otherwise have it busy with their clocks alone.
+void NodeActor::arm() {
+  const std::int64_t now = boot_ms();
+  const std::int64_t at = std::clamp(next_tick(), now + tick_every_ms, now + tick_at_least_ms);
+  if (armed_at_ != 0 && armed_at_ <= at) return;
+  armed_at_ = at;
+  delayed_send(this, std::chrono::milliseconds(at - now), NodeTick{at});
 }
 
 void NodeActor::grant_moves() {

@@ -7,7 +7,6 @@
 
 #include <caf/event_based_actor.hpp>
 
-#include <chrono>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -20,11 +19,6 @@ class NodeActor final : public caf::event_based_actor {
   caf::behavior make_behavior() override;
   void on_exit() override;
   const char* name() const override { return "node"; }
-
-  static constexpr std::chrono::milliseconds tick_every{20};
-  /// A tick before this moment of boot_ms() finds nothing to do, unless something else happens to the
-  /// actor first. (The simulator does not wake it for those.)
-  std::int64_t next_tick() const;
 
  private:
   void view_came(const ViewNews& news);
@@ -39,6 +33,8 @@ class NodeActor final : public caf::event_based_actor {
   void hold_claims();
   void live_on_as(Incarnation self);
   void tick();
+  std::int64_t next_tick() const;
+  void arm();
   void grant_moves();
   void new_part(const ViewChange& change, const MembershipView& before,
                 const MembershipView& after);
@@ -69,6 +65,7 @@ class NodeActor final : public caf::event_based_actor {
   bool told_to_leave_ = false;   ///< for good
   bool enough_members_ = false;  ///< cluster.min_members were up together once
   std::int64_t started_at_;
+  std::int64_t armed_at_ = 0;  ///< when the tick comes that was set last
   std::uint64_t next_move_ = 1;
 
   RebalancePart part_;       ///< being told

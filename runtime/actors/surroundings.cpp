@@ -19,7 +19,7 @@ bool Host::admits(const Envelope& envelope) {
   return false;
 }
 
-void Host::look_at_load(const Backlog& workers) {
+bool Host::look_at_load(const Backlog& workers) {
   const StateStore::Waiting commits = stores.state().waiting();
   const std::int64_t now = boot_ms();
   looked_ms.store(now, std::memory_order_relaxed);
@@ -30,6 +30,7 @@ void Host::look_at_load(const Backlog& workers) {
   say(queries_wait_ms, waits.query);
   say(commands_wait_ms, waits.command);
   tell_overload(std::max(waits.query, waits.command).count());
+  return workers.waiting != 0 || commits.now != 0;
 }
 
 /// Overload begins with the first refusal and ends after ten seconds without one.

@@ -86,8 +86,8 @@ struct Host {
   }
   /// False: the message was refused. Asks of running turns end what was begun, and are let in.
   bool admits(const Envelope& envelope);
-  /// Every few ms, by one thread.
-  void look_at_load(const Backlog& workers);
+  /// Every few ms, by one thread. False: nothing waits.
+  bool look_at_load(const Backlog& workers);
   /// They and their actors hold each other; the last thing a node does.
   void forget_actors() {
     for (const std::unique_ptr<Doorway>& door : doors) door->lead_to({});

@@ -12,13 +12,6 @@ constexpr std::int64_t router_tick = 10, leave_poll = 10;  // ms
 constexpr int most_jobs = 200'000;                         // in one moment: more is a loop
 constexpr std::int64_t longest_idle = 600'000;             // ms
 
-/// CAF's clock, with what it waits for.
-struct OpenClock : caf::detail::test_actor_clock {
-  static schedule_map& schedule_of(caf::detail::test_actor_clock& clock) {
-    return clock.*(&OpenClock::schedule_);
-  }
-};
-
 }  // namespace
 
 /// Calls tick() when something in its table is due, as if by the ticks of production, one each 10 ms.
@@ -161,8 +154,6 @@ void Node::build() {
   p.scheduler->clock().current_time =
       caf::actor_clock::time_point{std::chrono::milliseconds(boot_ms())};
   p.host->node = p.system->spawn<actors::NodeActor>(std::ref(*p.host));
-  p.actor =
-      dynamic_cast<const actors::NodeActor*>(caf::actor_cast<caf::abstract_actor*>(p.host->node));
   p.router->host(
       [&p](ShardId shard, Envelope&& envelope) { p.host->deliver(shard, std::move(envelope)); });
 
@@ -246,7 +237,6 @@ void Node::run_jobs() {
   auto& scheduler = *process_->scheduler;
   auto& clock = scheduler.clock();
   clock.current_time = caf::actor_clock::time_point{std::chrono::milliseconds(boot_ms())};
-  skip_idle_ticks();
   for (int ran = 0; ran < most_jobs; ++ran) {
     if (scheduler.jobs.empty() || workers_.all_held()) {
       if (clock.schedule().empty() || clock.schedule().begin()->first > clock.current_time) return;
@@ -266,46 +256,13 @@ void Node::run_jobs() {
   world.fail(name + " runs and runs: its actors keep each other busy for ever");
 }
 
-/// Whether CAF's clock next waits for the tick of the node's actor: that is all it sends itself later.
-bool Node::tick_is_next() const {
-  using Clock = caf::detail::test_actor_clock;
-  const auto& schedule = process_->scheduler->clock().schedule();
-  if (schedule.empty() || schedule.begin()->second->subtype != Clock::actor_msg_type) return false;
-  const auto& alarm = static_cast<const Clock::actor_msg&>(*schedule.begin()->second);
-  return alarm.receiver == process_->host->node;
-}
-
-/// Nearly all ticks of the node's actor find nothing to do. They are set anew as the actor would,
-/// without waking it.
-void Node::skip_idle_ticks() {
-  constexpr auto every = actors::NodeActor::tick_every;
-  auto& clock = process_->scheduler->clock();
-  const auto& waiting = clock.schedule();
-  if (waiting.empty() || waiting.begin()->first > clock.current_time) return;
-  if (!tick_is_next() || process_->actor->next_tick() <= boot_ms()) return;
-  auto& schedule = OpenClock::schedule_of(clock);
-  auto tick = schedule.extract(schedule.begin());
-  const auto late = (clock.current_time - tick.key()) / every;
-  tick.key() = tick.mapped()->due = tick.key() + (late + 1) * every;
-  schedule.insert(std::move(tick));
-}
-
 /// An alarm for the next thing CAF's clock waits for.
 void Node::arm() {
   const auto& schedule = process_->scheduler->clock().schedule();
   if (schedule.empty()) return;
-  const auto ms_of = [](const auto& entry) {
-    return std::chrono::duration_cast<std::chrono::milliseconds>(entry->first.time_since_epoch())
-        .count();
-  };
-  std::int64_t due = ms_of(schedule.begin());
-  if (tick_is_next()) {  // not for one that finds nothing to do, but whatever comes behind it
-    constexpr std::int64_t every = actors::NodeActor::tick_every.count();
-    const std::int64_t idle = std::min(process_->actor->next_tick(), due + longest_idle) - due;
-    if (idle > 0) due += (idle + every - 1) / every * every;
-    const auto behind = std::next(schedule.begin());
-    if (behind != schedule.end()) due = std::min(due, ms_of(behind));
-  }
+  const std::int64_t due = std::chrono::duration_cast<std::chrono::milliseconds>(
+                               schedule.begin()->first.time_since_epoch())
+                               .count();
   if (process_->woken_at != 0 && process_->woken_at <= due) return;
   process_->woken_at = due;
   at(when_clock_shows(due), [this, mine = ++process_->alarm] {

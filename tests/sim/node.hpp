@@ -119,7 +119,6 @@ class Node final : public Machine, public NodeEyes {
     Settings settings;
     std::unique_ptr<caf::actor_system> system;
     caf::scheduler::test_coordinator* scheduler = nullptr;
-    const actors::NodeActor* actor = nullptr;  // of host->node
     std::unique_ptr<actors::Reception> reception;
     std::unique_ptr<Member> member;
     Inbox inbox;
@@ -134,8 +133,6 @@ class Node final : public Machine, public NodeEyes {
   void build();
   void settle() override;
   void run_jobs();
-  bool tick_is_next() const;
-  void skip_idle_ticks();
   void retime() override;
   void arm();
   void leave_step();
