@@ -45,12 +45,10 @@ bool Doorway::passes(Envelope& envelope) {
   if (!open_ || on_way_ != 0 || !standing_.may_read(life_)) return false;
   if (primary_changes_now_.load(std::memory_order_acquire) != primary_changes_) return false;
   if (envelope.operation && envelope.operation_ms == 0) return false;
-  const auto at = entities_.find(envelope.entity);
-  if (at == entities_.end()) return false;
-  Active& active = at->second;
-  if (active.leaving || waiting(active) >= mailbox_) return false;
-  count(active);
-  active.actor->post(std::move(envelope));  // under the lock: before anything its shard says to it
+  Active* const active = entities_.find(envelope.entity);
+  if (active == nullptr || active->leaving || waiting(*active) >= mailbox_) return false;
+  count(*active);
+  active->actor->post(std::move(envelope));  // under the lock: before anything its shard says to it
   return true;
 }
 
@@ -72,9 +70,9 @@ Doorway::Look Doorway::look() const {
 
 bool Doorway::passivate(const EntityId& entity) {
   const std::lock_guard guard(lock_);
-  const auto at = entities_.find(entity);
-  if (at == entities_.end() || at->second.leaving || waiting(at->second) != 0) return false;
-  at->second.actor->post(LeaveIfIdle{});
+  const Active* const active = entities_.find(entity);
+  if (active == nullptr || active->leaving || waiting(*active) != 0) return false;
+  active->actor->post(LeaveIfIdle{});
   return true;
 }
 

@@ -13,6 +13,7 @@
 //
 // Only the shard's actor changes which entities there are, and only under the lock; it may look without.
 #pragma once
+#include "catga/runtime/actors/entity_table.hpp"
 #include "catga/runtime/envelope.hpp"
 #include "catga/runtime/standing.hpp"
 #include "catga/sharding/ownership.hpp"
@@ -24,7 +25,6 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <unordered_map>
 #include <vector>
 
 namespace catga::actors {
@@ -40,7 +40,7 @@ class Doorway {
     bool leaving = false;           ///< told to drain: gives back what has not run and ends
     std::vector<Envelope> backlog;  ///< what came since
   };
-  using Entities = std::unordered_map<EntityId, Active>;
+  using Entities = EntityTable<Active>;
 
   /// `mailbox`: messages an entity may have waiting (entity.mailbox).
   Doorway(const NodeStanding& standing, const std::atomic<std::uint64_t>& primary_changes,

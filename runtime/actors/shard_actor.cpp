@@ -870,8 +870,8 @@ ShardActor::Active& ShardActor::activate(const EntityId& entity, const Kind& kin
 
 /// Null if another activation of it, or none, is in memory.
 ShardActor::Active* ShardActor::find(const EntityId& entity, std::uint64_t serial) {
-  const auto at = door_.entities().find(entity);
-  return at != door_.entities().end() && at->second.serial == serial ? &at->second : nullptr;
+  Active* const active = door_.entities().find(entity);
+  return active != nullptr && active->serial == serial ? active : nullptr;
 }
 
 void ShardActor::forget(const EntityId& entity) {
