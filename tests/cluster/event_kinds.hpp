@@ -107,4 +107,23 @@ inline void follow(Node& node, const std::string& name = "followers",
       options);
 }
 
+struct Telling {
+  std::string source;
+  std::int64_t emitted = 0;
+  CATGA_FIELDS(source, emitted);
+};
+
+/// Publishes what it heard from source/<source>, and its end.
+inline Saga<Telling> telling_saga() {
+  return saga<Telling>("telling", 1)
+      .step("emit",
+            [](const Telling& t) {
+              return to<Source>(t.source, Emit{2, false});
+            })
+      .on_reply([](Telling& t, const std::int64_t& emitted) { t.emitted = emitted; })
+      .publish([](const Telling& t) { return Whispered{t.emitted}; })
+      .publish_completed([](const Telling& t) { return Whispered{100 + t.emitted}; })
+      .build();
+}
+
 }  // namespace catga::testing

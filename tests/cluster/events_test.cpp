@@ -94,28 +94,6 @@ TEST_CASE(
   CHECK(ids.size() == 5);
 }
 
-namespace {
-
-struct Telling {
-  std::string source;
-  std::int64_t emitted = 0;
-  CATGA_FIELDS(source, emitted);
-};
-
-Saga<Telling> telling_saga() {
-  return saga<Telling>("telling", 1)
-      .step("emit",
-            [](const Telling& t) {
-              return to<Source>(t.source, Emit{2, false});
-            })
-      .on_reply([](Telling& t, const std::int64_t& emitted) { t.emitted = emitted; })
-      .publish([](const Telling& t) { return Whispered{t.emitted}; })
-      .publish_completed([](const Telling& t) { return Whispered{100 + t.emitted}; })
-      .build();
-}
-
-}  // namespace
-
 TEST_CASE("events of sagas reach subscribers like those of entities: once, numbered, in order") {
   if (!servers_here()) return;
   Scene scene({}, with_jetstream);

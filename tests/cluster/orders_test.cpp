@@ -2,9 +2,7 @@
 // that take part, right before it and right after it. Stock, charge and order must agree each time.
 #include "../../samples/orders/orders.hpp"
 
-#include "crashing_stores.hpp"
-#include "lone_node.hpp"
-#include "scene.hpp"
+#include "crash_at_every_commit.hpp"
 
 namespace catga::testing {
 namespace {
@@ -16,11 +14,6 @@ struct Case {
 };
 
 constexpr std::int64_t price = 700;
-
-template <class Entity, class Message>
-void say(Client& client, const std::string& key, const Message& message) {
-  REQUIRE(eventually([&] { return client.ref<Entity>(key).ask(message).ok(); }));
-}
 
 void check_flow(const orders::Flow& flow, const std::string& order, int times, std::int64_t amount,
                 bool stays) {
@@ -49,42 +42,23 @@ void crash_at_every_commit(const Case& one) {
   if (!servers_here()) return;
   Scene scene;
   scene.program = "catga-test-orders";
-  LoneNode node(scene);
-  Client& client = scene.client();  // waits until there is a cluster
-  int crashes = 0;
-  for (const bool before : {true, false}) {
-    bool crashed = true;
-    for (std::int64_t n = 1; crashed; ++n) {
-      const std::string round = std::string(before ? "before-" : "after-") + std::to_string(n);
-      INFO("crash " << round);
-      say<orders::Inventory>(client, round, orders::StockUp{one.stock, price});
-      say<orders::Payment>(client, round, orders::SetLimit{one.limit});
-      say<Bomb>(client, "b", Arm{n, before});
-      const orders::Purchase purchase{round, round, {{round, one.quantity}}, 0};
-      (void)client.start(orders::purchase_saga(), round, purchase);
-      const auto saga = client.saga(orders::purchase_saga(), round);
-      const auto ended = [&] {
-        const auto report = saga.status();
-        return report.ok() && has_ended(report->status);
-      };
-      REQUIRE(eventually([&] { return !node.process().running() || ended(); }));
-      crashed = !node.process().running();
-      if (crashed) {
-        node.launch();
-        ++crashes;
-      } else {
-        say<Bomb>(client, "b", Arm{0, before});
-      }
-      // The start may have died with its node: whoever starts it says so again.
-      REQUIRE(
-          eventually([&] { return client.start(orders::purchase_saga(), round, purchase).ok(); }));
-      const auto end = must(saga.wait(30s));
-      CHECK_MESSAGE(end.status == one.end, std::string(name_of(end.status)) << ": " << end.text);
-      check_books(client, round, one);
-    }
-  }
-  MESSAGE("crashed at " << crashes << " commits");
-  CHECK(crashes > 8);
+  const auto client = [&]() -> Client& { return scene.client(); };
+  CrashStory story;
+  story.commits = 4;
+  story.prepare = [&](const std::string& round) {
+    say<orders::Inventory>(client(), round, orders::StockUp{one.stock, price});
+    say<orders::Payment>(client(), round, orders::SetLimit{one.limit});
+  };
+  story.begin = [&](const std::string& round) -> Status {
+    const orders::Purchase purchase{round, round, {{round, one.quantity}}, 0};
+    const auto begun = client().start(orders::purchase_saga(), round, purchase);
+    return begun.ok() ? Status(Done{}) : begun.error();
+  };
+  story.over = [&](const std::string& round) {
+    return has_come_to(client(), orders::purchase_saga(), round, one.end);
+  };
+  story.check = [&](const std::string& round) { check_books(client(), round, one); };
+  crash_at_every_commit(scene, story);
 }
 
 }  // namespace

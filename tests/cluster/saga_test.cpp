@@ -2,10 +2,8 @@
 // whatever happens, each effect is there once.
 #include <catga/runtime/node_seams.hpp>
 
-#include "crashing_stores.hpp"
-#include "lone_node.hpp"
+#include "crash_at_every_commit.hpp"
 #include "sagas.hpp"
-#include "scene.hpp"
 
 #include <algorithm>
 #include <csignal>
@@ -141,60 +139,61 @@ std::string text(const Result<SagaReport>& report) {
   return std::string(name_of(report->status)) + ' ' + report->cause + ' ' + report->text;
 }
 
-/// The same order again and again; each time its node dies at another commit. `log`: what each shelf must say.
-void crash_at_every_commit(Scene& scene, TestOrder order, SagaStatus expected,
-                           const std::map<std::string, Words>& log) {
-  LoneNode node(scene);
-  Client& client = scene.client();  // waits until there is a cluster
-  // Shelves that only this round knows: their logs are this round's.
-  const auto named = [](const std::string& shelf, const std::string& round) {
-    return shelf.empty() ? shelf : shelf + round;
+/// What a story with this order is about.
+struct Orders {
+  TestOrder order;
+  SagaStatus end = SagaStatus::completed;
+  std::map<std::string, Words> log = {};  ///< what each shelf must say
+  int commits = 10;
+  bool approved = false, cancelled = false;  ///< said while it waits
+};
+
+/// The order of one round, on shelves that only this round knows: their logs are this round's.
+TestOrder order_of(const Orders& all, const std::string& round) {
+  const auto named = [&](std::string& shelf) { shelf += shelf.empty() ? "" : '-' + round; };
+  TestOrder one = all.order;
+  one.id = round;
+  for (std::string& shelf : one.shelves) named(shelf);
+  named(one.purse);
+  named(one.last);
+  one.round = '-' + round;
+  return one;
+}
+
+/// The same order again and again; each time its node dies at another commit.
+void crash_at_every_commit(const Orders& all) {
+  if (!servers_here()) return;
+  Scene scene;
+  const auto client = [&]() -> Client& { return scene.client(); };
+  CrashStory story;
+  story.commits = all.commits;
+  story.prepare = [&](const std::string& round) {
+    for (const auto& [shelf, words] : all.log)
+      if (shelf != all.order.last || !words.empty())
+        say<Shelf>(client(), shelf + '-' + round, Stock{10});
   };
-  int rounds = 0;
-  for (const bool before : {true, false}) {
-    bool crashed = true;
-    for (std::int64_t n = 1; crashed; ++n) {
-      const std::string round = "-" + std::string(before ? "b" : "a") + std::to_string(n);
-      INFO("crash " << std::string(before ? "before" : "after") << " commit " << n);
-      TestOrder one = order;
-      one.id += round;
-      for (std::string& shelf : one.shelves) shelf = named(shelf, round);
-      one.purse = named(order.purse, round);
-      one.last = named(order.last, round);
-      one.round = round;
-      for (const auto& [shelf, words] : log) {
-        if (shelf == order.last) continue;
-        REQUIRE(
-            eventually([&] { return client.ref<Shelf>(named(shelf, round)).ask(Stock{10}).ok(); }));
-      }
-      REQUIRE(eventually([&] { return client.ref<Bomb>("b").ask(Arm{n, before}).ok(); }));
-      (void)client.start(order_saga(), one.id, one);
-      const auto saga = client.saga(order_saga(), one.id);
-      const auto ended = [&] {
-        const auto report = saga.status();
-        return report.ok() && has_ended(report->status);
-      };
-      REQUIRE(eventually([&] { return !node.process().running() || ended(); }));
-      crashed = !node.process().running();
-      if (crashed) {
-        node.launch();
-        ++rounds;
-      } else {
-        REQUIRE(client.ref<Bomb>("b").ask(Arm{0, before}).ok());
-      }
-      // The start may have died with its node: whoever starts it says so again.
-      REQUIRE(eventually([&] { return client.start(order_saga(), one.id, one).ok(); }));
-      const auto end = saga.wait(30s);
-      CHECK_MESSAGE((end.ok() && end->status == expected), text(end));
-      for (const auto& [shelf, words] : log) {
-        Words wanted;
-        for (const std::string& word : words) wanted.push_back(word + " " + one.id);
-        CHECK_MESSAGE(books(client, named(shelf, round)).log == wanted, shelf);
-      }
+  story.begin = [&](const std::string& round) -> Status {
+    const auto begun = client().start(order_saga(), round, order_of(all, round));
+    return begun.ok() ? Status(Done{}) : begun.error();
+  };
+  story.over = [&](const std::string& round) {
+    const auto saga = client().saga(order_saga(), round);
+    const auto state = saga.state();
+    const bool waits = state.ok() && state->paid == "yes" && state->approver.empty();
+    if (waits && all.approved) (void)saga.signal("approval", "1", Approval{"bob"});
+    if (waits && all.cancelled) (void)saga.cancel("on second thoughts");
+    return has_come_to(client(), order_saga(), round, all.end);
+  };
+  story.look = [&](const std::string& round) { return look_at_saga(client(), "order", round); };
+  story.check = [&](const std::string& round) {
+    for (const auto& [shelf, words] : all.log) {
+      Words wanted;
+      for (const std::string& word : words) wanted.push_back(word + " " + round);
+      CHECK_MESSAGE(books(client(), shelf + '-' + round).log == wanted, shelf);
     }
-  }
-  MESSAGE("crashed at " << rounds << " commits");
-  CHECK(rounds > 20);
+    if (all.approved) CHECK(must(client().saga(order_saga(), round).state()).approver == "bob");
+  };
+  crash_at_every_commit(scene, story);
 }
 
 /// Many orders of all sorts, started by a client while nodes come and go; at the end the books must agree.
@@ -526,21 +525,8 @@ TEST_CASE(
     "accepted") {
   if (!servers_here()) return;
   Scene scene;
-  const auto definition = [](std::uint32_t version, bool other, bool accepts) {
-    auto begun = catga::saga<TestOrder>("slow", version)
-                     .step("take",
-                           [](const TestOrder& o) {
-                             return to<Shelf>("tea", Take{o.id, 1});
-                           })
-                     .undo([](const TestOrder& o) {
-                       return to<Shelf>("tea", PutBack{o.id, 1});
-                     })
-                     .await_signal<Approval>(other ? "consent" : "approval", 60s);
-    if (!accepts) return std::move(begun).build();
-    return std::move(begun).accepts(1).build();
-  };
-  const Saga<TestOrder> first = definition(1, false, false), drifted = definition(1, true, false),
-                        second = definition(2, false, false), third = definition(3, false, true);
+  const Saga<TestOrder> first = slow_saga(1, false, false), drifted = slow_saga(1, true, false),
+                        second = slow_saga(2, false, false), third = slow_saga(3, false, true);
   int lives = 0;
   const auto with = [&](const Saga<TestOrder>& saga) {
     auto node = std::make_unique<Node>(scene.config("v" + std::to_string(++lives)));
@@ -620,33 +606,41 @@ TEST_CASE("a node that runs sagas is killed: others recover them and each effect
 
 TEST_CASE(
     "whatever commit a saga's node dies at, the saga completes and each effect is there once") {
-  if (!servers_here()) return;
-  Scene scene;
-  TestOrder order = an_order("o");
-  order.shelves = {"tea"};
-  order.nap_ms = 1;
-  order.with_child = true;
-  const Words took{"take"};
-  crash_at_every_commit(
-      scene, order, SagaStatus::completed,
-      {{"tea", took}, {"purse", took}, {"paper", took}, {"mails", took}, {"counts", took}});
+  Orders all{.order = an_order("o")};
+  all.order.shelves = {"tea"};
+  all.order.nap_ms = 1;
+  all.order.with_child = true;
+  for (const char* shelf : {"tea", "purse", "paper", "mails", "counts"}) all.log[shelf] = {"take"};
+  crash_at_every_commit(all);
 }
 
 TEST_CASE("whatever commit a saga's node dies at, the saga goes back and each undo is there once") {
-  if (!servers_here()) return;
-  Scene scene;
-  TestOrder order = an_order("o");
-  order.shelves = {"tea"};
-  order.with_child = true;
-  order.last = "nothing";
-  const Words both{"take", "back"};
-  crash_at_every_commit(scene, order, SagaStatus::compensated,
-                        {{"tea", both},
-                         {"purse", both},
-                         {"paper", both},
-                         {"mails", both},
-                         {"counts", both},
-                         {"nothing", {}}});
+  Orders all{.order = an_order("o"), .end = SagaStatus::compensated};
+  all.order.shelves = {"tea"};
+  all.order.with_child = true;
+  all.order.last = "nothing";
+  for (const char* shelf : {"tea", "purse", "paper", "mails", "counts"})
+    all.log[shelf] = {"take", "back"};
+  all.log["nothing"] = {};
+  crash_at_every_commit(all);
+}
+
+TEST_CASE("whatever commit a saga's node dies at, a saga that is told to go on does so once") {
+  Orders all{.order = an_order("o"), .approved = true};
+  all.order.asks = true;
+  all.order.last = "gifts";
+  for (const char* shelf : {"tea", "cup", "purse", "mails", "counts", "gifts"})
+    all.log[shelf] = {"take"};
+  crash_at_every_commit(all);
+}
+
+TEST_CASE("whatever commit a saga's node dies at, a cancelled saga goes back once") {
+  Orders all{
+      .order = an_order("o"), .end = SagaStatus::compensated, .commits = 8, .cancelled = true};
+  all.order.asks = true;
+  for (const char* shelf : {"tea", "cup", "purse"}) all.log[shelf] = {"take", "back"};
+  for (const char* shelf : {"mails", "counts"}) all.log[shelf] = {};
+  crash_at_every_commit(all);
 }
 
 TEST_CASE("all nodes are replaced while sagas run, and each effect is there once") {

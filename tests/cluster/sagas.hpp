@@ -160,4 +160,22 @@ inline const Saga<TestOrder>& order_saga() {
   return saga;
 }
 
+/// Takes one from the shelf "tea<round>", and waits until it is told to go on. `other`: by another signal; `accepts`: in
+/// the place of version 1 too.
+inline Saga<TestOrder> slow_saga(std::uint32_t version = 1, bool other = false,
+                                 bool accepts = false) {
+  using namespace std::chrono_literals;
+  auto begun = catga::saga<TestOrder>("slow", version)
+                   .step("take",
+                         [](const TestOrder& o) {
+                           return to<Shelf>("tea" + o.round, Take{o.id, 1});
+                         })
+                   .undo([](const TestOrder& o) {
+                     return to<Shelf>("tea" + o.round, PutBack{o.id, 1});
+                   })
+                   .await_signal<Approval>(other ? "consent" : "approval", 60s);
+  if (!accepts) return std::move(begun).build();
+  return std::move(begun).accepts(1).build();
+}
+
 }  // namespace catga::testing
