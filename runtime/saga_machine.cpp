@@ -1120,6 +1120,7 @@ std::string SagaMachine::member(std::string_view timer) const {
 std::optional<SagaStanding> SagaMachine::standing() const {
   SagaStanding now;
   now.version = static_cast<std::uint32_t>(number_in(header_, header::version));
+  now.created_ms = created_ms();
   if (progress_) {
     now.status = progress_->status();
     if (!standing_in_) now.version = definition_->version;

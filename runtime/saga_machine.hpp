@@ -65,6 +65,7 @@ struct SagaStanding {
   SagaStatus status = SagaStatus::running;
   std::string cause;  ///< of a parked one
   std::uint32_t version = 0;
+  std::int64_t created_ms = 0;  ///< cluster time; 0: not known
   friend bool operator==(const SagaStanding&, const SagaStanding&) = default;
 };
 

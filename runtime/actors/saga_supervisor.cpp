@@ -33,6 +33,11 @@ std::uint32_t version_in(const SagaFields& fields) {
   return number ? static_cast<std::uint32_t>(*number) : 0;
 }
 
+std::int64_t created_in(const SagaFields& fields) {
+  const Result<std::uint64_t> number = parse_number(find_field(fields, "c"));
+  return number ? static_cast<std::int64_t>(*number) : 0;
+}
+
 std::optional<SagaStatus> status_named(std::string_view name) {
   for (const SagaStatus status :
        {SagaStatus::running, SagaStatus::compensating, SagaStatus::parked, SagaStatus::completed,
@@ -199,8 +204,7 @@ void SagaSupervisor::listed(const Envelope& asked, const Result<SagaPage>& page)
                        ? std::string(find_field(row.fields, "why"))
                        : std::string();
     listed.version = version_in(row.fields);
-    const Result<std::uint64_t> created = parse_number(find_field(row.fields, "c"));
-    listed.created_ms = created ? static_cast<std::int64_t>(*created) : 0;
+    listed.created_ms = created_in(row.fields);
     listed.at_ms = row.at_ms;
   }
   host_.router.answer(asked, encode(found), token_.epoch);
@@ -341,12 +345,9 @@ void SagaSupervisor::enter(const EntityId& saga, const std::optional<SagaStandin
   const auto count = [&](const SagaStanding& one, std::int64_t by) {
     host_.saga_counters.change(saga.kind, [&](SagaTypeFigures& figures) {
       figures.by_version[one.version] += by;
-      if (one.status == SagaStatus::parked) {
-        figures.stuck[one.cause] += by;
-      } else {
-        figures.active += by;
-      }
+      if (one.status == SagaStatus::parked) figures.stuck[one.cause] += by;
     });
+    if (one.status != SagaStatus::parked) host_.saga_counters.active(saga.kind, one.created_ms, by);
   };
   if (const auto known = register_.find(saga); known != register_.end()) {
     count(known->second, -1);
@@ -366,7 +367,7 @@ void SagaSupervisor::read_page() {
   query.token = token_;
   query.after = page_after_;
   query.limit = page_size;
-  query.fields = {"st", "why", "dv"};
+  query.fields = {"st", "why", "dv", "c"};
   host_.stores.sagas().list(query, [self = self_handle(), token = token_](Result<SagaPage> page) {
     caf::anon_send(self, SagaPageRead{token, std::make_shared<Result<SagaPage>>(std::move(page))});
   });
@@ -414,6 +415,7 @@ void SagaSupervisor::found(const SagaRow& row) {
                        ? std::string(find_field(row.fields, "why"))
                        : std::string();
   standing.version = version_in(row.fields);
+  standing.created_ms = created_in(row.fields);
   if (!register_.contains(row.saga)) enter(row.saga, standing);
   if (standing.status == SagaStatus::parked && !may_go_on(standing.cause)) return;
   to_recover_.push_back(row.saga);

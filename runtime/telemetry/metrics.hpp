@@ -103,6 +103,8 @@ inline constexpr auto metric_table = std::to_array<MetricRow>({
      "How late timers fire."},
     {"catga_sagas_active", MetricType::gauge, Buckets::none, "saga",
      "Running, waiting or compensating on this node."},
+    {"catga_saga_oldest_seconds", MetricType::gauge, Buckets::none, "saga",
+     "Age of the oldest of them, since its start; 0: there is none."},
     {"catga_sagas_started_total", MetricType::counter, Buckets::none, "saga", "Sagas started."},
     {"catga_sagas_finished_total", MetricType::counter, Buckets::none, "saga,outcome",
      "Sagas that have ended."},

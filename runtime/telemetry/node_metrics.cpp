@@ -379,6 +379,9 @@ void NodeMetrics::write_sagas(Exposition& to, const Now& now) const {
   for (const std::string& type : now.saga_types) all[type];
   for (auto& [type, figures] : all) {
     to.add(metric("catga_sagas_active"), {type}, figures.active);
+    const std::int64_t age =
+        figures.oldest_ms == 0 ? 0 : std::max<std::int64_t>(0, now.cluster_ms - figures.oldest_ms);
+    to.add(metric("catga_saga_oldest_seconds"), {type}, static_cast<double>(age) / 1000);
     to.add(metric("catga_sagas_started_total"), {type}, figures.started);
     for (const std::string_view outcome : saga_ends) figures.finished[std::string(outcome)];
     for (const auto& [outcome, count] : figures.finished)

@@ -431,6 +431,10 @@ TEST_CASE("operators list sagas, count them by version, read a journal and abort
   CHECK(must(sagas.list({.type = "order"})).sagas.size() == 19);
   CHECK(eventually([&] { return shop->saga_figures()["order"].active == 19; }));
   CHECK(shop->saga_figures()["order"].started == 21);
+  const auto born =
+      std::ranges::min(must(sagas.list({.type = "order"})).sagas, {}, &SagaLine::created);
+  const std::chrono::milliseconds oldest(shop->saga_figures()["order"].oldest_ms);
+  CHECK(std::chrono::system_clock::time_point(oldest) == born.created);
   CHECK(shop->saga_figures()["order"].finished["completed"] == 1);
 }
 

@@ -211,9 +211,13 @@ TEST_CASE("sagas are shown from the start if they are hosted, and parked ones by
   now.saga_types = {"order"};
   now.sagas["transfer"].active = 2;
   now.sagas["transfer"].stuck["poison"] = 1;
+  now.sagas["transfer"].oldest_ms = 1'000'000;
+  now.cluster_ms = 1'090'500;
   const std::string text = text_of(metrics, now);
   CHECK(has(text, "catga_sagas_active{service=\"orders\",saga=\"order\"} 0\n"));
   CHECK(has(text, "catga_sagas_active{service=\"orders\",saga=\"transfer\"} 2\n"));
+  CHECK(has(text, "catga_saga_oldest_seconds{service=\"orders\",saga=\"order\"} 0\n"));
+  CHECK(has(text, "catga_saga_oldest_seconds{service=\"orders\",saga=\"transfer\"} 90.5\n"));
   CHECK(has(text, "catga_sagas_stuck{service=\"orders\",saga=\"transfer\",cause=\"poison\"} 1\n"));
   CHECK(has(text,
             "catga_sagas_finished_total{service=\"orders\",saga=\"order\","
