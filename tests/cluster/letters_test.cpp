@@ -1,6 +1,7 @@
 // Dead letters of tells on a real cluster: kept where their source lives, shown, sent again, thrown away.
 #include <catga/persistence/keys.hpp>
 #include <catga/runtime/messaging/jetstream.hpp>
+#include <catga/runtime/outbox_entry.hpp>
 
 #include "scene.hpp"
 #include <nlohmann/json.hpp>
@@ -80,6 +81,30 @@ json operators(NatsConnection& nats, const std::string& method, const std::strin
   return answer.ok() ? json::parse(*answer) : json{{"status", 0}, {"body", answer.error().text}};
 }
 
+/// The outbox of the shard of writer/<key>, as Redis says it.
+std::string outbox_of(Scene& scene, const std::string& key) {
+  const ShardId shard = shard_of("writer", key, Scene::shards);
+  return redis_says(scene.servers.redis, {"EVAL", "return tostring(redis.call('XLEN',KEYS[1]))",
+                                          "1", ShardKeys("test", shard).outbox()});
+}
+
+/// As if writer/<source> had told it to desk/<to> so long ago, and no node had lived since.
+void told_long_ago(Scene& scene, const std::string& source, const std::string& to,
+                   std::chrono::hours ago) {
+  const auto now =
+      std::chrono::duration_cast<Milliseconds>(std::chrono::system_clock::now().time_since_epoch());
+  PendingTell tell;
+  tell.source = {"writer", source};
+  tell.target = {"desk", to};
+  tell.operation = new_operation_id();
+  tell.at_ms = (now - ago).count();
+  tell.message = "Note";
+  tell.payload = encode(Note{"from " + source});
+  const ShardId shard = shard_of("writer", source, Scene::shards);
+  redis_says(scene.servers.redis,
+             {"XADD", ShardKeys("test", shard).outbox(), "*", "b", bytes_of(tell)});
+}
+
 json sequences(NatsConnection& nats) {
   const json answer = operators(nats, "GET", "deadletters");
   return answer["status"] == 200 ? answer["body"]["sequences"] : json::array();
@@ -143,11 +168,7 @@ TEST_CASE("letters of tells without room leave the tell in the outbox until ther
   auto nats = must(connect(scene.config("x"), "test"));
   for (const char* text : {"one", "two"})
     must(scene.client().ref<Writer>("alice").ask(Write{"d", text}));
-  const ShardId shard = shard_of("writer", "alice", Scene::shards);
-  const auto outbox = [&] {
-    return redis_says(scene.servers.redis, {"EVAL", "return tostring(redis.call('XLEN',KEYS[1]))",
-                                            "1", ShardKeys("test", shard).outbox()});
-  };
+  const auto outbox = [&] { return outbox_of(scene, "alice"); };
   REQUIRE(eventually([&] { return sequences(nats).size() == 1; }));
   CHECK_MESSAGE(outbox() == "1", outbox());
   const std::map<std::string, std::string> alice{{"kind", "writer"}, {"key", "alice"}};
@@ -155,6 +176,103 @@ TEST_CASE("letters of tells without room leave the tell in the outbox until ther
   CHECK(outbox() == "1");
   CHECK(sequences(nats)[0]["length"] == 1);
   CHECK(operators(nats, "POST", "deadletters/discard", alice)["body"]["left"] == 0);
+}
+
+namespace {
+
+/// A desk that can do nothing for the moment.
+class ClosedDesk {
+ public:
+  static constexpr std::string_view kind = "desk";
+  using Handles = Messages<Note>;
+  struct State {
+    std::int64_t notes = 0;
+    CATGA_FIELDS(notes);
+  } state;
+  Result<std::int64_t> on(const Note&) { return Error{Code::unavailable, "closed"}; }
+};
+
+}  // namespace
+
+TEST_CASE(
+    "a tell that could not be delivered for 24 hours is a dead letter, a younger one is not") {
+  if (!servers_here()) return;
+  Scene scene;
+  told_long_ago(scene, "old", "d", 25h);
+  told_long_ago(scene, "young", "d", 23h);
+  auto closed = std::make_unique<Node>(scene.config("a"));
+  closed->host<Writer>().host<ClosedDesk>();
+  must(closed->start());
+  auto nats = must(connect(scene.config("x"), "test"));
+  REQUIRE(eventually([&] { return sequences(nats).size() == 1; }));
+  CHECK(sequences(nats)[0]["key"] == "old");
+  const std::map<std::string, std::string> old{{"kind", "writer"}, {"key", "old"}};
+  const json letters = operators(nats, "GET", "deadletters/one", old)["body"]["letters"];
+  REQUIRE(letters.size() == 1);
+  CHECK(letters[0]["why"].get<std::string>().find("closed") != std::string::npos);
+  CHECK(outbox_of(scene, "old") == "0");
+  CHECK(outbox_of(scene, "young") == "1");
+  must(closed->stop());
+  closed.reset();
+
+  Node open(scene.config("b"));
+  open.host<Writer>().host<Desk>();
+  must(open.start());
+  const auto notes = [&] { return must(scene.client().ref<Desk>("d").ask(Notes{})); };
+  REQUIRE(eventually([&] { return !notes().empty(); }));
+  CHECK(notes() == std::vector<std::string>{"from young"});
+  CHECK(operators(nats, "POST", "deadletters/retry", old)["body"]["done"] == 1);
+  CHECK(notes() == std::vector<std::string>{"from young", "from old"});
+}
+
+TEST_CASE("a tell older than what its target remembers is a letter, and runs when it is renewed") {
+  if (!servers_here()) return;
+  Scene scene;
+  told_long_ago(scene, "alice", "d", 24h * 8);
+  Node node(scene.config("a"));
+  node.host<Writer>().host<Desk>();
+  must(node.start());
+  auto nats = must(connect(scene.config("x"), "test"));
+  REQUIRE(eventually([&] { return sequences(nats).size() == 1; }));
+  std::map<std::string, std::string> alice{{"kind", "writer"}, {"key", "alice"}};
+  const json letters = operators(nats, "GET", "deadletters/one", alice)["body"]["letters"];
+  REQUIRE(letters.size() == 1);
+  CHECK(letters[0]["why"].get<std::string>().starts_with("expired"));
+  const auto notes = [&] { return must(scene.client().ref<Desk>("d").ask(Notes{})); };
+  CHECK(operators(nats, "POST", "deadletters/retry", alice)["status"] != 200);
+  CHECK(notes().empty());
+  CHECK(sequences(nats).size() == 1);
+  alice["renew"] = "true";
+  CHECK(operators(nats, "POST", "deadletters/retry", alice)["body"]["done"] == 1);
+  CHECK(notes() == std::vector<std::string>{"from alice"});
+  CHECK(sequences(nats).empty());
+}
+
+TEST_CASE("letters of tells take 4 MiB of a shard, and those behind follow when there is room") {
+  if (!servers_here()) return;
+  Scene scene;
+  auto node = std::make_unique<Node>(scene.config("a"));
+  node->host<Writer>().host<old_ones::Desk>();
+  must(node->start());
+  auto nats = must(connect(scene.config("x"), "test"));
+  constexpr int tells = 12, fit = 8;
+  const std::string half_a_megabyte(500'000, 'x');
+  for (int i = 0; i < tells; ++i)
+    must(scene.client().ref<Writer>("alice").ask(Write{"d", half_a_megabyte}));
+  const auto parked = [&]() -> int {
+    const json all = sequences(nats);
+    return all.size() == 1 ? all[0]["length"].get<int>() : 0;
+  };
+  REQUIRE(eventually([&] { return parked() == fit; }));
+  CHECK(outbox_of(scene, "alice") == std::to_string(tells - fit));
+  const std::map<std::string, std::string> alice{{"kind", "writer"}, {"key", "alice"}};
+  CHECK(operators(nats, "POST", "deadletters/discard", alice)["body"]["left"] == fit - 1);
+  must(node->stop());  // the next owner tries again at once
+  node = std::make_unique<Node>(scene.config("b"));
+  node->host<Writer>().host<old_ones::Desk>();
+  must(node->start());
+  REQUIRE(eventually([&] { return parked() == fit; }));
+  CHECK(eventually([&] { return outbox_of(scene, "alice") == std::to_string(tells - fit - 1); }));
 }
 
 }  // namespace catga::testing
