@@ -573,6 +573,153 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("a saga nobody here has the definition of is parked until somebody has it") {
+  if (!servers_here()) return;
+  Scene scene;
+  int lives = 0;
+  const auto with = [&](const Saga<TestOrder>& saga) {
+    auto node = std::make_unique<Node>(scene.config("v" + std::to_string(++lives)));
+    node->host<Shelf>().host(saga);
+    must(node->start());
+    return node;
+  };
+  const Saga<TestOrder> first = slow_saga(1), second = slow_saga(2);
+  {
+    const auto node = with(first);
+    must(node->ref<Shelf>("tea").ask(Stock{10}));
+    must(node->start(first, "17", an_order("17")));
+    REQUIRE(eventually([&] { return books(*node, "tea").log.size() == 1; }));
+    must(node->stop());
+  }
+  {
+    const auto node = with(second);
+    REQUIRE(eventually([&] {
+      const auto parked = node->sagas().list({.type = "slow", .status = SagaStatus::parked});
+      return parked.ok() && parked->sagas.size() == 1 &&
+             parked->sagas.front().cause == "no_definition";
+    }));
+    must(node->stop());
+  }
+  const auto node = with(first);
+  REQUIRE(eventually(
+      [&] { return node->saga(first, "17").signal("approval", "s", Approval{"ann"}).ok(); }));
+  CHECK(must(node->saga(first, "17").wait(20s)).status == SagaStatus::completed);
+  CHECK(books(*node, "tea").log == Words{"take 17"});
+}
+
+TEST_CASE("a saga that waits beyond its deadline goes back") {
+  Config config = Config::embedded();
+  config.log.level = "off";
+  Node node(config);
+  const Saga<TestOrder> hasty = catga::saga<TestOrder>("hasty", 1)
+                                    .step("take",
+                                          [](const TestOrder& o) {
+                                            return to<Shelf>("tea", Take{o.id, 1});
+                                          })
+                                    .undo([](const TestOrder& o) {
+                                      return to<Shelf>("tea", PutBack{o.id, 1});
+                                    })
+                                    .await_signal<Approval>("approval", 60s)
+                                    .deadline(300ms)
+                                    .build();
+  node.host<Shelf>().host(hasty);
+  must(node.start());
+  stock(node, "tea", 10);
+  const auto begin = std::chrono::steady_clock::now();
+  const auto end = must(must(node.start(hasty, "17", an_order("17"))).wait(20s));
+  CHECK(end.status == SagaStatus::compensated);
+  CHECK(since(begin) > 290ms);  // by the clock of the cluster it was 300
+  CHECK(books(node, "tea").log == Words{"take 17", "back 17"});
+}
+
+namespace {
+
+struct Lend {
+  using Reply = Done;
+  CATGA_MESSAGE(Lend);
+};
+struct GiveBack {
+  using Reply = Done;
+  std::string how;
+  CATGA_MESSAGE(GiveBack, how);
+};
+struct ShowCard {
+  using Reply = Words;
+  CATGA_MESSAGE(ShowCard);
+};
+/// Takes back nothing that is wet, until it has been told twice.
+class Library {
+ public:
+  static constexpr std::string_view kind = "library";
+  using Handles = Messages<Lend, GiveBack, ShowCard>;
+  struct State {
+    Words card;
+    CATGA_FIELDS(card);
+  } state;
+  Done on(const Lend&) {
+    state.card.push_back("lent");
+    return {};
+  }
+  Result<Done> on(const GiveBack& back) {
+    if (back.how == "wet") return reject("it is wet");
+    state.card.push_back(back.how);
+    return Done{};
+  }
+  Words on(const ShowCard&) const { return state.card; }
+};
+
+/// A saga that goes back, and whose undo is refused.
+Saga<TestOrder> loan_saga() {
+  return catga::saga<TestOrder>("loan", 1)
+      .step("lend", [](const TestOrder& o) { return to<Library>(o.id, Lend{}); })
+      .undo([](const TestOrder& o) { return to<Library>(o.id, GiveBack{"wet"}); })
+      .step("read", [](const TestOrder&) { return to<Library>("none", GiveBack{"wet"}); })
+      .build();
+}
+
+}  // namespace
+
+TEST_CASE("an operator sends a saga on whose undo is refused, and the journal says who and why") {
+  Config config = Config::embedded();
+  config.log.level = "off";
+  Node node(config);
+  node.host<Library>().host(loan_saga());
+  must(node.start());
+  const Sagas sagas = node.sagas();
+  struct Order {
+    OperatorVerb verb;
+    std::string payload;
+    SagaStatus end;
+    Words card;
+  };
+  const std::vector<Order> orders{
+      {OperatorVerb::replace, encode(GiveBack{"dry"}), SagaStatus::compensated, {"lent", "dry"}},
+      {OperatorVerb::skip, "", SagaStatus::compensated, {"lent"}},
+      {OperatorVerb::force_complete, encode(Done{}), SagaStatus::compensated, {"lent"}},
+      {OperatorVerb::abort, "", SagaStatus::aborted, {"lent"}}};
+  for (const Order& order : orders) {
+    const std::string id(name_of(order.verb));
+    INFO(id);
+    const auto loan = must(node.start(loan_saga(), id, an_order(id)));
+    REQUIRE(eventually([&] { return must(loan.status()).status == SagaStatus::parked; }));
+    CHECK(must(loan.status()).cause == "compensation_stuck");
+    must(sagas.operate("loan", id, OperatorRequest{OperatorVerb::retry, "perhaps", "ann", "", ""}));
+    REQUIRE(eventually([&] {  // refused again
+      const SagaStory story = must(sagas.show("loan", id));
+      return story.report.status == SagaStatus::parked &&
+             std::ranges::count(story.journal, EntryKind::parked, &JournalEntry::kind) == 2;
+    }));
+    must(sagas.operate("loan", id,
+                       OperatorRequest{order.verb, "a good reason", "bob", "", order.payload}));
+    CHECK(must(loan.wait(20s)).status == order.end);
+    CHECK(must(node.ref<Library>(id).ask(ShowCard{})) == order.card);
+    const SagaStory story = must(sagas.show("loan", id));
+    CHECK(std::ranges::any_of(story.journal, [](const JournalEntry& entry) {
+      return entry.by == "bob" && entry.data.find("a good reason") != std::string::npos;
+    }));
+  }
+}
+
 TEST_CASE("a turn starts a saga with its commit") {
   Config config = Config::embedded();
   config.log.level = "off";
