@@ -94,6 +94,51 @@ TEST_CASE(
   CHECK(ids.size() == 5);
 }
 
+TEST_CASE("the stream is made with the limits and replicas of the settings") {
+  if (!servers_here()) return;
+  Scene scene({}, with_jetstream);
+  auto nats = must(connect(scene.config("x"), "test"));
+  const auto start = [&](const std::string& name, const std::string& stream,
+                         std::uint32_t replicas) {
+    Config config = scene.config(name);
+    config.cluster.name = name;
+    config.events.stream = stream;
+    config.events.max_age = 2h;
+    config.events.max_bytes = 3'000'000;
+    config.events.replicas = replicas;
+    auto node = std::make_unique<Node>(config);
+    node->host<Source>();
+    must(node->start());
+    must(node->ref<Source>("alice").ask(Emit{}));
+    return node;
+  };
+  const auto told = [&](const std::string& stream) {
+    return must(request(nats, "$JS.API.STREAM.INFO." + stream, "", 5s));
+  };
+  const auto one = start("one", "limited", 1);
+  CHECK(eventually([&] { return told("limited").find("\"messages\":1,") != std::string::npos; }));
+  const std::string limits = told("limited");
+  CHECK_MESSAGE(limits.find("\"max_age\":7200000000000,") != std::string::npos, limits);
+  CHECK(limits.find("\"max_bytes\":3000000,") != std::string::npos);
+  CHECK(limits.find("\"num_replicas\":1,") != std::string::npos);
+  // One NATS server cannot keep three copies: it is asked to, there is no stream, and the event waits.
+  std::mutex lock;
+  std::string asked;
+  const auto listening =
+      must(nats.subscribe("$JS.API.STREAM.CREATE.thrice", "", [&](NatsMessage message) {
+        const std::lock_guard guard(lock);
+        asked = body_of(*message);
+      }));
+  must(request(nats, "$JS.API.INFO", "", 5s));  // so the subscription is known to the server
+  const auto three = start("three", "thrice", 3);
+  CHECK(eventually([&] {
+    const std::lock_guard guard(lock);
+    return asked.find("\"num_replicas\":3") != std::string::npos;
+  }));
+  CHECK(told("thrice").find("stream not found") != std::string::npos);
+  CHECK(must(three->ref<Source>("alice").ask(Emit{})) == 2);
+}
+
 TEST_CASE("events of sagas reach subscribers like those of entities: once, numbered, in order") {
   if (!servers_here()) return;
   Scene scene({}, with_jetstream);
