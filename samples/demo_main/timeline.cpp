@@ -139,9 +139,7 @@ void Timeline::show(const Event& event) {
   } else if (event.name == "catga.node.left") {
     say(fmt::format("{} left ({})", event.peer, event.cause));
   } else if (event.name == "catga.node.draining") {
-    // It says so again with each table of members that names it.
-    const auto once = fmt::format("{}|{}|{}", event.name, event.node, event.unix_us / 5'000'000);
-    if (seen_.insert(once).second) say(event.node + " gives its shards away");
+    if (!event.peer.empty()) say(event.peer + " gives its shards away");  // without: why it does
   } else if (event.name == "catga.shard.handoff.completed") {
     const auto what = fmt::format("{} -> {} ({}), unavailable",
                                   event.from.empty() ? "free" : event.from, event.to, event.mode);
