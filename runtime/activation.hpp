@@ -110,6 +110,9 @@ class Activation {
              const ActivationLimits& limits, ShardId shard, EntityId entity, OwnerToken token);
   ~Activation();
 
+  /// Of replies that are in memory, 100 more for each.
+  std::size_t remembered_bytes() const { return records_bytes_ + 100 * records_.size(); }
+
   // ---- what happens to it ----
   void arrived(Envelope&& envelope);
   void loaded(Result<Loaded> answer);

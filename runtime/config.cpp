@@ -256,6 +256,28 @@ Setting count(std::string key, Field field, std::uint64_t low, std::uint64_t hig
           }};
 }
 
+/// A part of something, 0 to 1.
+template <class Field>
+Setting ratio(std::string key, Field field, double low, double high, std::string help) {
+  return {std::move(key),
+          fmt::format("{}-{}", low, high),
+          std::move(help),
+          [field](Config& config, std::string_view text) -> Status {
+            double value = 0;
+            const auto [end, trouble] =
+                std::from_chars(text.data(), text.data() + text.size(), value);
+            if (trouble != std::errc{} || end != text.data() + text.size())
+              return Error{Code::malformed, fmt::format("\"{}\" is not a number", text)};
+            field(config) = value;
+            return Done{};
+          },
+          [field](const Config& config) { return fmt::format("{}", field(config)); },
+          [field, low, high](const Config& config) -> std::string {
+            if (field(config) >= low && field(config) <= high) return {};  // NaN is neither
+            return fmt::format("must be between {} and {}", low, high);
+          }};
+}
+
 template <class Field>
 Setting time(std::string key, Field field, ms low, ms high, std::string help) {
   const auto print = [](ms value) {
@@ -578,6 +600,22 @@ void add_listener_settings(std::vector<Setting>& table) {
             "events kept for readers that come back"));
   add(text("telemetry.service_name", CATGA_AT(telemetry.service_name), check_service_name,
            "label service of all metrics"));
+  add(boolean("metrics.enabled", CATGA_AT(metrics.enabled), "serve /metrics"));
+  add(boolean("metrics.instance_label", CATGA_AT(metrics.instance_label),
+              "label instance on all metrics, where no scrape adds it"));
+  add(count("metrics.max_series", CATGA_AT(metrics.max_series), 1000, 1'000'000,
+            "then kinds, messages and sagas are counted as _other"));
+  add(ratio("hot.share", CATGA_AT(hot.share), 0.01, 1,
+            "of a node's messages: what takes more may be hot"));
+  add(count("hot.min_rate", CATGA_AT(hot.min_rate), 1, 1'000'000'000,
+            "messages a second that it must take, too"));
+  add(time("hot.window", CATGA_AT(hot.window), ms(1000), ms(3'600'000), "and for so long"));
+  add(count("trace.roots_per_second", CATGA_AT(trace.roots_per_second), 0, 1'000'000,
+            "new sampled traces of a node; 0: no limit"));
+  add(count("trace.rebalance_spans", CATGA_AT(trace.rebalance_spans), 0, 65536,
+            "moves in the trace of a rebalance, per node; failed and slow ones always"));
+  add(boolean("trace.link_only", CATGA_AT(trace.link_only),
+              "tells and events begin traces of their own, linked to the sender's"));
 }
 #undef CATGA_AT
 
@@ -951,6 +989,17 @@ Config with_sources(const Merge& merge) {
   return config;
 }
 
+/// With the way to read the same sources another time.
+Config with_way_back(Config config, const std::vector<std::string>& arguments, Config defaults) {
+  config.again = [arguments, defaults = std::move(defaults)]() -> Result<Config> {
+    std::vector<std::string> rest;
+    const Merge merge = merged(arguments, &rest, defaults);
+    if (!merge.values.empty()) return Error{Code::malformed, lines_of(merge.values)};
+    return with_way_back(with_sources(merge), arguments, defaults);
+  };
+  return config;
+}
+
 [[noreturn]] void leave(const std::vector<std::string>& mistakes, int exit_code) {
   for (const auto& mistake : mistakes) fmt::print(stderr, "{}\n", mistake);
   if (exit_code == 2) fmt::print(stderr, "--help lists what there is\n");
@@ -995,7 +1044,7 @@ Config Config::from(int argc, const char* const* argv) {
   if (merge.check) print_settings(merge);
   if (!merge.values.empty()) leave(merge.values, 78);
   if (merge.check) leave({}, 0);
-  return with_sources(merge);
+  return with_way_back(with_sources(merge), arguments, program_defaults());
 }
 
 Result<Config> Config::parse(const std::vector<std::string>& arguments,
@@ -1005,7 +1054,7 @@ Result<Config> Config::parse(const std::vector<std::string>& arguments,
   if (merge.help || merge.version || merge.check)
     return Error{Code::malformed, "--help, --version and --check-config are for Config::from"};
   if (!merge.values.empty()) return Error{Code::malformed, lines_of(merge.values)};
-  return with_sources(merge);
+  return with_way_back(with_sources(merge), arguments, {});
 }
 
 std::vector<SettingLine> settings_of(const Config& config) {

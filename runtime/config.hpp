@@ -147,6 +147,22 @@ struct Config {
   struct Telemetry {
     std::string service_name = "catga";  ///< label `service` of all metrics
   } telemetry;
+  struct MetricsSettings {
+    bool enabled = true;          ///< /metrics
+    bool instance_label = false;  ///< `instance` on every series; else the scrape says who it was
+    std::uint32_t max_series =
+        20000;  ///< messages, kinds and sagas beyond it have no name of their own: `_other`
+  } metrics;
+  struct Hot {                      ///< a shard or an entity is hot, and told, that takes
+    double share = 0.25;            ///< more than so much of its node's messages, 0.01–1, and
+    std::uint32_t min_rate = 1000;  ///< more than so many a second,
+    ms window{10000};               ///< for so long
+  } hot;
+  struct Trace {                           ///< OTEL_* variables say whether, where to, how many
+    std::uint32_t roots_per_second = 100;  ///< new sampled traces at most, of a node; 0: no limit
+    std::uint32_t rebalance_spans = 2000;  ///< moves in one trace, per node; slow ones always
+    bool link_only = false;  ///< who takes a tell or an event begins a trace linked to the sender's
+  } trace;
   struct Drain {
     ms timeout{60000};  ///< what is not handed over by then is released
     ms linger{2000};    ///< late messages are forwarded at most so long before exit
@@ -157,6 +173,9 @@ struct Config {
   bool embedded_mode = false;  ///< one node, stores in memory, no servers
   std::map<std::string, std::string, std::less<>>
       sources;  ///< of parse() and from(): where each setting was set that was, by key
+
+  /// Of parse() and from(): reads the same sources again. Empty: filled in by hand, and nothing to read.
+  std::function<Result<Config>()> again;
 
   /// One node in this process with the same semantics and nothing to install: the first five minutes, unit tests.
   static Config embedded();

@@ -36,10 +36,14 @@ class EventSpan {
             const std::string& trace)
       : tracer_(tracer) {
     const TraceContext parent = parse_traceparent(trace).value_or(TraceContext{});
-    span_.context = tracer.child(parent);
+    span_.context = tracer.link_only() ? tracer.root() : tracer.child(parent);
     if (!span_.context.sampled()) return;
-    span_.parent = parent.span;
-    span_.parent_remote = static_cast<bool>(parent);
+    if (!tracer.link_only()) {
+      span_.parent = parent.span;
+      span_.parent_remote = static_cast<bool>(parent);
+    } else if (parent.sampled()) {
+      span_.links.push_back({parent, {{"catga.link.reason", std::string("published_by")}}});
+    }
     span_.kind = SpanKind::consumer;
     span_.name = "process " + event.source.kind + '/' + event.name;
     span_.start_ns = Tracer::now_ns();
@@ -81,6 +85,7 @@ EventInfo::Facts facts_of(const DeadLetter& letter, bool replayed, std::uint32_t
 void handle_event(EventWorld& world, const Subscription& subscription, EventInfo::Facts facts,
                   std::string payload, std::string trace, std::int64_t first_ms,
                   std::function<void(Handled)> then) {
+  if (world.counts != nullptr) world.counts->event_received(facts.source.kind);
   world.handlers.post([&world, &subscription, facts = std::move(facts),
                        payload = std::move(payload), trace = std::move(trace), first_ms,
                        then = std::move(then)]() mutable {

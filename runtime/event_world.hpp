@@ -11,6 +11,7 @@
 #include "catga/runtime/standing.hpp"
 #include "catga/runtime/telemetry/log.hpp"
 #include "catga/runtime/telemetry/tracer.hpp"
+#include "catga/runtime/telemetry/traffic_metrics.hpp"
 #include "catga/runtime/worker_threads.hpp"
 
 #include <atomic>
@@ -28,13 +29,14 @@ struct EventWorld {
   NodeStanding& standing;
   Log& log;
   StreamOptions stream;
-  std::string prefix;         ///< "catga.<cluster>."
-  std::string process;        ///< a token that no other process uses
-  Tracer* tracer = nullptr;   ///< null: nobody traces
-  WorkerThreads loop;         ///< one thread: all decisions
-  WorkerThreads chores;       ///< calls to JetStream that block
-  WorkerThreads handlers;     ///< users' handlers
-  std::uint64_t inboxes = 0;  ///< made so far; on the loop
+  std::string prefix;                ///< "catga.<cluster>."
+  std::string process;               ///< a token that no other process uses
+  Tracer* tracer = nullptr;          ///< null: nobody traces
+  TrafficMetrics* counts = nullptr;  ///< null: nobody counts
+  WorkerThreads loop;                ///< one thread: all decisions
+  WorkerThreads chores;              ///< calls to JetStream that block
+  WorkerThreads handlers;            ///< users' handlers
+  std::uint64_t inboxes = 0;         ///< made so far; on the loop
 
   std::string new_inbox() { return prefix + "sb." + process + '.' + std::to_string(++inboxes); }
 };

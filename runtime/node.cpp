@@ -11,6 +11,7 @@
 #include "catga/runtime/admin/api.hpp"
 #include "catga/runtime/admin/desk.hpp"
 #include "catga/runtime/admin/ui/page.hpp"
+#include "catga/runtime/build_revision.hpp"
 #include "catga/runtime/cluster/membership_driver.hpp"
 #include "catga/runtime/connections.hpp"
 #include "catga/runtime/http/listeners.hpp"
@@ -19,11 +20,14 @@
 #include "catga/runtime/messaging/gateway.hpp"
 #include "catga/runtime/messaging/stream_publisher.hpp"
 #include "catga/runtime/node_seams.hpp"
+#include "catga/runtime/reload.hpp"
 #include "catga/runtime/subscriptions.hpp"
+#include "catga/runtime/systemd.hpp"
 #include "catga/runtime/telemetry/event_feed.hpp"
 #include "catga/runtime/telemetry/exporter.hpp"
 #include "catga/runtime/telemetry/rebalance_spans.hpp"
 #include "catga/runtime/telemetry/resource.hpp"
+#include "catga/runtime/telemetry/series.hpp"
 #include "catga/runtime/telemetry/tracer.hpp"
 #include "catga/runtime/tell_letters.hpp"
 #include "catga/runtime/workers.hpp"
@@ -38,6 +42,7 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <cstdio>
 #include <cstdlib>
 #include <mutex>
 #include <thread>
@@ -46,6 +51,7 @@ namespace catga {
 
 namespace {
 
+using namespace std::chrono_literals;
 constexpr std::chrono::milliseconds serve_patience{
     10'000};                                  // readiness never waits longer for shards of others
 constexpr std::chrono::milliseconds poll{5};  // while starting and stopping, nothing hot
@@ -62,6 +68,13 @@ std::int64_t wall_ms() {
       .count();
 }
 
+/// As systemd counts it.
+std::int64_t monotonic_us() {
+  return std::chrono::duration_cast<std::chrono::microseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
 Incarnation new_incarnation() {
   const OperationId id = new_operation_id();  // 128 random bits are 128 random bits
   return Incarnation{id.high, id.low};
@@ -74,6 +87,12 @@ SagaMachineLimits saga_limits(const Config& config) {
   limits.decisions.retention = config.idempotency.retention;
   limits.keep_finished = config.saga.keep_finished;
   return limits;
+}
+
+HeatLimits heat_limits(const Config& config) {
+  return {.share = config.hot.share,
+          .rate_least = static_cast<double>(config.hot.min_rate),
+          .window_ms = config.hot.window.count()};
 }
 
 /// Whether a server can be reached, and since when.
@@ -142,7 +161,6 @@ struct Node::Private {
   std::unique_ptr<WorkerSettings> worker_settings;
   std::unique_ptr<caf::actor_system> system;
   std::unique_ptr<actors::Host> host;
-  HeatLimits heat;
   std::unique_ptr<actors::HotSpots> hot_spots;
   std::atomic<actors::Host*> looked_after{nullptr};  ///< by the router's clock, once it is there
   std::unique_ptr<actors::Reception> reception;
@@ -184,7 +202,8 @@ struct Node::Private {
   http::Shown shown() {
     http::Shown shown;
     shown.health = [this] { return health(); };
-    shown.metrics = [this] { return metrics(); };
+    if (config.metrics.enabled)
+      shown.metrics = [this](MetricsFormat format) { return metrics(format); };
     shown.api = [this](const admin::Request& request) {
       if (admin::Api* const here = answers.load(std::memory_order_acquire))
         return here->handle(request);
@@ -245,14 +264,15 @@ struct Node::Private {
     return facts;
   }
 
-  std::string metrics() {
-    Exposition text(config.telemetry.service_name);
+  std::string metrics(MetricsFormat format) {
+    Exposition text(config.telemetry.service_name,
+                    config.metrics.instance_label ? config.node.id : std::string());
     add_process(text);
     listeners.write(text);
     if (traffic) traffic->write(text);
     if (const actors::Host* const one = looked_after.load(std::memory_order_acquire))
       one->metrics.write(text, metrics_now(*one));
-    return text.text();
+    return text.text(format);
   }
 
   NodeMetrics::Now metrics_now(const actors::Host& one) {
@@ -273,6 +293,7 @@ struct Node::Private {
     const std::uint64_t connected = nats_connections;
     now.nats_reconnects = connected == 0 ? 0 : connected - 1;
     now.version = facts.version;
+    now.revision = build_revision();
     now.incarnation = facts.incarnation;
     now.sagas = one.saga_counters.snapshot();
     for (const auto& saga : sagas) {
@@ -313,7 +334,9 @@ struct Node::Private {
       log.write(Severity::warn, "telemetry", "", warning);
     if (!settings.traces.on && !settings.logs.on) return;
     const bool traces = settings.traces.on;
-    const SamplerSettings sampler = settings.sampler;
+    SamplerSettings sampler = settings.sampler;
+    sampler.roots_per_second = config.trace.roots_per_second;
+    sampler.link_only = config.trace.link_only;
     log.write(Severity::info, "telemetry", "",
               "telemetry is sent to " + (traces ? settings.traces.url : settings.logs.url));
     otlp::Resource resource =
@@ -327,7 +350,8 @@ struct Node::Private {
     if (!traces) return;
     const auto sink = [this](Span&& span) { exporter->add(std::move(span)); };
     tracer = std::make_unique<Tracer>(sampler, sink);
-    rebalances = std::make_unique<RebalanceSpans>(config.cluster.name, config.node.id, sink);
+    rebalances = std::make_unique<RebalanceSpans>(config.cluster.name, config.node.id, sink,
+                                                  config.trace.rebalance_spans);
     log.add(*rebalances);
     rebalance_events =
         feed.subscribe([this](const ClusterEvent& event) { rebalances->heard(event); });
@@ -405,9 +429,10 @@ struct Node::Private {
                                                   connections->prefix(), text_of(process));
     if (!wanted_events.empty()) {
       subscriptions = std::make_unique<Subscriptions>(
-          Subscriptions::Surroundings{
-              config, connections->nats(), *stores, connections->router()->for_events(), standing,
-              log, stream_options(config), connections->prefix(), text_of(process), tracer.get()},
+          Subscriptions::Surroundings{config, connections->nats(), *stores,
+                                      connections->router()->for_events(), standing, log,
+                                      stream_options(config), connections->prefix(),
+                                      text_of(process), tracer.get(), traffic.get()},
           std::move(wanted_events));
     }
     if (LetterStore* const letters = stores->letters()) {
@@ -552,6 +577,17 @@ struct Node::Private {
     return names;
   }
 
+  void plan_metrics() {
+    const SeriesPlan plan = plan_series(config.metrics.max_series, kinds, steps_of_sagas());
+    traffic = std::make_unique<TrafficMetrics>(plan.kinds);
+    if (plan.left_out != 0)
+      log.write(Severity::warn, "telemetry", "",
+                std::to_string(plan.left_out) +
+                    " kinds, messages and steps are counted as _other: raise metrics.max_series, "
+                    "which is " +
+                    std::to_string(config.metrics.max_series));
+  }
+
   void start_actors(Carrier* carrier) {
     worker_settings = std::make_unique<WorkerSettings>(worker_threads(config.runtime.workers));
     system = std::make_unique<caf::actor_system>(*worker_settings);
@@ -581,7 +617,7 @@ struct Node::Private {
                                                           {},
                                                           {}});
     host->sagas = sagas;
-    host->metrics.host_sagas(steps_of_sagas());
+    host->metrics.host_sagas(plan_series(config.metrics.max_series, kinds, steps_of_sagas()).sagas);
     host->saga_limits = saga_limits(config);
     host->newer_view = [this](ViewVersion version) {
       if (driver) driver->sign_of_life(Incarnation{}, version);
@@ -591,7 +627,7 @@ struct Node::Private {
     if (tell_letters) host->tenants = tell_letters.get();
     host->tracer = tracer.get();
     reception = std::make_unique<actors::Reception>(*host);
-    hot_spots = std::make_unique<actors::HotSpots>(*host, heat);
+    hot_spots = std::make_unique<actors::HotSpots>(*host, heat_limits(config));
     host->node = system->spawn<actors::NodeActor>(
         std::ref(*host));  // before the first message to it, so before any shard looks
     router().host(
@@ -693,6 +729,13 @@ struct Node::Private {
     return Done{};
   }
 
+  /// Waits a moment. False: it was told to stop, or may not go on.
+  bool serves_on() {
+    std::unique_lock guard(lock);
+    if (!stopping && refusal.empty()) changed.wait_for(guard, std::chrono::milliseconds(100));
+    return !stopping && refusal.empty();
+  }
+
   std::uint32_t wanted() {
     const std::shared_ptr<const Standing> now = router().routes().standing();
     if (!now) return 0;
@@ -714,6 +757,73 @@ struct Node::Private {
     const std::int64_t began = boot_ms(), until = began + serve_patience.count();
     while (!stopping && boot_ms() < until && !serving_all())
       std::this_thread::sleep_for(boot_ms() - began < 200 ? poll : poll_slowly);
+  }
+
+  // ---- signals ----
+
+  /// Settings as they were read last: what SIGHUP compares with.
+  Config latest;
+
+  void reload() {
+    if (!latest.again) return;
+    Result<Config> fresh = latest.again();
+    if (!fresh.ok()) {
+      log.write(
+          Severity::error, "node", "",
+          "settings were read again and are wrong, so nothing changes: " + fresh.error().text);
+      return;
+    }
+    const Reload news = difference(latest, *fresh);
+    log.set_levels(fresh->log.level);
+    hot_spots->limit(heat_limits(*fresh));
+    latest = std::move(*fresh);
+    if (const Status token = listeners.read_token_again(); !token.ok())
+      log.write(Severity::error, "admin", "", "the old token stays: " + token.error().text);
+    const std::string applied = joined_keys(news.applied), later = joined_keys(news.needs_restart);
+    log.write(Severity::info, "node", "catga.config.reloaded",
+              "settings were read again: " +
+                  (applied.empty() ? std::string("none changes") : applied + " changed") +
+                  (later.empty() ? std::string() : "; only a restart changes " + later),
+              {{"changed", applied}, {"needs_restart", later}});
+  }
+
+  static std::string joined_keys(const std::vector<std::string>& keys) {
+    std::string all;
+    for (const std::string& key : keys) all += (all.empty() ? "" : ",") + key;
+    return all;
+  }
+
+  /// For who asks a node what it does, by SIGQUIT.
+  std::string dump() {
+    std::string text = "node " + config.node.id + ": " + std::to_string(host->held.load()) +
+                       " shards, " + std::to_string(host->active.load()) + " entities in memory\n";
+    for (std::uint32_t shard = 0; shard < config.cluster.shards; ++shard) {
+      const actors::Doorway& door_of = *host->doors[shard];
+      const actors::Doorway::Look look = door_of.look();
+      if (look.state == ShardState::none && look.held == 0) continue;
+      std::uint64_t waiting = 0;
+      door_of.for_each_entity([&waiting](const EntityId&, const actors::Doorway::Active& active) {
+        waiting += actors::Doorway::waiting(active);
+      });
+      text += "shard " + std::to_string(shard) + ' ' + std::string(name_of(look.state)) +
+              " epoch " + std::to_string(look.epoch.value) + ": " + std::to_string(look.entities) +
+              " entities, " + std::to_string(waiting) + " messages wait for them, " +
+              std::to_string(look.held) + " for the shard\n";
+    }
+    for (const actors::TurnWatch::Slow& turn : watch.running(boot_ms()))
+      text += "running for " + std::to_string(turn.running_ms) + " ms: " + turn.message + " of " +
+              text_of(turn.entity) + '\n';
+    return text;
+  }
+
+  /// About ten times a second, while the node serves.
+  void tell_systemd(Systemd& systemd) {
+    const actors::Host* const one = looked_after.load(std::memory_order_acquire);
+    if (one == nullptr || !loops_alive(*one)) return;
+    systemd.well(boot_ms());
+    const std::int64_t pending = one->metrics.moves_pending.load();
+    systemd.status(pending != 0 ? "rebalancing: " + std::to_string(pending) + " shards have to move"
+                                : "serving " + std::to_string(one->serving.load()) + " shards");
   }
 
   // ---- stopping ----
@@ -844,7 +954,6 @@ Node::Node(Config config) : private_(std::make_unique<Private>(std::move(config)
 Node::~Node() { private_->close(); }
 
 void NodeSeams::wrap_stores(Node& node, Wrap wrap) { node.private_->wrap_stores = std::move(wrap); }
-void NodeSeams::heat(Node& node, HeatLimits limits) { node.private_->heat = limits; }
 
 void Node::add_kind(Kind kind) {
   std::string name = kind.name;
@@ -920,7 +1029,7 @@ Status Node::start() {
                  {{"catga.node.incarnation", text_of(self.process)},
                   {"shards", static_cast<std::int64_t>(self.config.cluster.shards)}});
   self.open_telemetry();
-  self.traffic = std::make_unique<TrafficMetrics>(self.kinds);
+  self.plan_metrics();
   CATGA_TRY(self.listeners.open_health());
   Status started = self.config.embedded_mode ? self.start_embedded() : self.start_cluster();
   if (!started.ok()) {
@@ -948,15 +1057,23 @@ int Node::run() {
   Private& self = *private_;
   sigset_t signals;
   sigemptyset(&signals);
-  for (const int signal : {SIGTERM, SIGINT}) sigaddset(&signals, signal);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGQUIT}) sigaddset(&signals, signal);
   pthread_sigmask(SIG_BLOCK, &signals,
                   nullptr);  // inherited by all threads: only the one below takes them
-  std::atomic<bool> over{false}, asked{false};
-  std::thread waiter([&self, &signals, &over, &asked] {
+  Systemd systemd;
+  self.latest = self.config;
+  std::atomic<bool> over{false}, asked{false}, reload{false}, dump{false};
+  std::thread waiter([&self, &signals, &over, &asked, &reload, &dump] {
     const timespec nap{0, 50'000'000};
     int heard = 0;
     while (!over) {
-      if (sigtimedwait(&signals, nullptr, &nap) < 0) continue;
+      const int signal = sigtimedwait(&signals, nullptr, &nap);
+      if (signal < 0) continue;
+      if (signal == SIGHUP || signal == SIGQUIT) {  // seen to once the node is up
+        (signal == SIGHUP ? reload : dump) = true;
+        self.changed.notify_all();
+        continue;
+      }
       if (++heard == 1) {
         asked = true;
         self.stopping = true;
@@ -983,10 +1100,15 @@ int Node::run() {
     if (as_asked) return leave(0);
     return leave(started.error().code == Code::unavailable ? exit_unreachable : exit_wrong);
   }
-  {
-    std::unique_lock guard(self.lock);
-    while (!self.stopping && self.refusal.empty())
-      self.changed.wait_for(guard, std::chrono::milliseconds(100));
+  systemd.say("READY=1");
+  while (self.serves_on()) {
+    if (reload.exchange(false)) {
+      systemd.say("RELOADING=1\nMONOTONIC_USEC=" + std::to_string(monotonic_us()));
+      self.reload();
+      systemd.say("READY=1");
+    }
+    if (dump.exchange(false)) std::fputs(self.dump().c_str(), stderr);
+    self.tell_systemd(systemd);
   }
   if (!self.refusal.empty()) {
     self.log.flush();
@@ -996,6 +1118,9 @@ int Node::run() {
                  "asked to stop: giving the shards away",
                  {{"cause", std::string("signal")},
                   {"shards", static_cast<std::int64_t>(self.host->held.load())}});
+  const auto patience = self.config.drain.timeout + self.config.drain.linger + 20s;
+  systemd.say("STOPPING=1\nEXTEND_TIMEOUT_USEC=" +
+              std::to_string(std::chrono::microseconds(patience).count()));
   const Status drained = self.drain(self.config.drain.timeout);
   if (const auto stuck = self.watch.running(boot_ms());
       !stuck.empty()) {  // it would keep its worker, and so us, for ever

@@ -1,7 +1,6 @@
 // Ways into a node that only tests use. Not installed.
 #pragma once
 #include "catga/persistence/stores.hpp"
-#include "catga/runtime/telemetry/heat.hpp"
 
 #include <functional>
 #include <memory>
@@ -15,7 +14,6 @@ struct NodeSeams {
   /// Before start(): the node's actors will use what `wrap` makes of its stores.
   static void wrap_stores(Node& node, Wrap wrap);
   /// Before start(): what counts as hot.
-  static void heat(Node& node, HeatLimits limits);
 };
 
 }  // namespace catga

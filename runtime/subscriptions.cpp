@@ -59,6 +59,7 @@ Subscriptions::Subscriptions(Surroundings around, std::vector<Subscription> subs
              std::move(around.prefix),
              std::move(around.process),
              around.tracer,
+             around.counts,
              WorkerThreads(
                  1, subscriptions_.empty() ? std::function<void()>() : [this] { tick(); }),
              WorkerThreads(subscriptions_.empty() ? 0 : 2),

@@ -31,7 +31,8 @@ class Subscriptions final : public ShardTenants {
     StreamOptions stream;
     std::string prefix;
     std::string process;
-    Tracer* tracer = nullptr;  ///< null: nobody traces
+    Tracer* tracer = nullptr;          ///< null: nobody traces
+    TrafficMetrics* counts = nullptr;  ///< null: nobody counts
   };
   /// All of it must outlive this object, and be there until close().
   Subscriptions(Surroundings around, std::vector<Subscription> subscriptions);

@@ -95,7 +95,9 @@ caf::resumable::resume_result EntityActor::resume(caf::execution_unit* unit, std
       break_off("an exception that is no std::exception");
     }
     if (left_) {
-      mailbox_.close();
+      mailbox_.close([this](const EntityMail& dropped) {
+        if (std::holds_alternative<Envelope>(dropped)) counts_.handled(1);
+      });
       mail.reset();
       end();
       return done;
@@ -115,6 +117,8 @@ void EntityActor::break_off(const char* why) {
 void EntityActor::end() {
   shard_actor_ = {};
   counts_.ends();
+  counts_.handled(received_ - gauge_.handled.load(std::memory_order_relaxed));
+  counts_.remembers(0 - remembered_);
   counts_.given_back(open_asks_);
   counts_.passivated(why_leaving_);
   host_.active.fetch_sub(1, std::memory_order_release);
@@ -205,7 +209,7 @@ void EntityActor::take(End&) {
 void EntityActor::after_each() {
   if (left_) return;
   settle_hold();
-  gauge_.handled.store(received_ - activation_.queued(), std::memory_order_release);
+  count_load();
   if (draining_ && activation_.drained()) {
     why_leaving_ = Passivation::handoff;
     return empty_out();
@@ -219,6 +223,19 @@ void EntityActor::after_each() {
     retry_armed_ = true;
     alarm(session_retry.count(), 0);
   }
+}
+
+/// What waits for it and what it remembers, as of now.
+void EntityActor::count_load() {
+  const std::uint64_t handled = received_ - activation_.queued();
+  const std::uint64_t before = gauge_.handled.load(std::memory_order_relaxed);
+  if (handled != before) {
+    counts_.handled(handled - before);
+    gauge_.handled.store(handled, std::memory_order_release);
+  }
+  const std::uint64_t remembers = activation_.remembered_bytes();
+  if (remembers != remembered_)
+    counts_.remembers(remembers - std::exchange(remembered_, remembers));
 }
 
 /// A commit with outbox entries was given up: whether they are in the stream only reading it tells.

@@ -65,7 +65,9 @@ class EntityActor final : public caf::ref_counted, public caf::resumable, privat
   template <class Message>
   void post(Message&& message) {
     static_assert(!std::is_lvalue_reference_v<Message>, "what is posted is moved");
-    if (mailbox_.put(std::forward<Message>(message)) == Put::wakes) wake();
+    const Put put = mailbox_.put(std::forward<Message>(message));
+    if (std::is_same_v<Message, Envelope> && put != Put::closed) counts_.posted();
+    if (put == Put::wakes) wake();
   }
   const Gauge& gauge() const { return gauge_; }
 
@@ -120,6 +122,7 @@ class EntityActor final : public caf::ref_counted, public caf::resumable, privat
     now_ = now_ns_ / 1'000'000;
   }
   void after_each();
+  void count_load();
   void empty_out();
   void break_off(const char* why);
   void end();
@@ -154,6 +157,7 @@ class EntityActor final : public caf::ref_counted, public caf::resumable, privat
   bool left_ = false;
   bool retry_armed_ = false;
   bool loaded_ = false;
+  std::uint64_t remembered_ = 0;                    ///< bytes, as last counted
   Passivation why_leaving_ = Passivation::failure;  ///< unless somebody says why
   Activation activation_;
 };

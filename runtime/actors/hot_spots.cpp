@@ -21,7 +21,14 @@ std::string percent(double share) { return fmt::format("{:.0f} %", share * 100);
 HotSpots::HotSpots(Host& host, HeatLimits limits)
     : host_(host), counted_(host.doors.size()), shards_(limits), entities_(limits) {}
 
+void HotSpots::limit(HeatLimits limits) {
+  const std::lock_guard guard(lock_);
+  shards_.limit(limits);
+  entities_.limit(limits);
+}
+
 void HotSpots::look(std::int64_t now) {
+  const std::lock_guard guard(lock_);
   const double all_per_s = look_at_shards(now);
   look_at_entities(now, all_per_s);
   looked_at_ = now;
@@ -56,12 +63,10 @@ void HotSpots::look_at_entities(std::int64_t now, double all_per_s) {
     });
   }
   for (const auto& entity : entities_.look(now, counts, all_per_s)) tell(entity);
-  std::map<std::string, std::uint64_t> by_kind;
-  for (const auto& entity : entities_.hot()) by_kind[entity.key.kind] += 1;
-  for (const auto& [kind, ignored] : host_.kinds) {
-    const auto hot = by_kind.find(kind);
-    host_.metrics.of(kind).hot(hot == by_kind.end() ? 0 : hot->second);
-  }
+  std::map<KindMetrics*, std::uint64_t> counts_of;  // several kinds may be counted as one
+  for (const auto& [kind, ignored] : host_.kinds) counts_of[&host_.metrics.of(kind)];
+  for (const auto& entity : entities_.hot()) counts_of[&host_.metrics.of(entity.key.kind)] += 1;
+  for (const auto& [of_kind, hot] : counts_of) of_kind->hot(hot);
 }
 
 void HotSpots::tell(const Heat<std::uint32_t>::Hot& shard) {

@@ -9,13 +9,16 @@
 #include "catga/sharding/ids.hpp"
 
 #include <cstdint>
+#include <mutex>
 #include <vector>
 
 namespace catga::actors {
 
 class HotSpots {
  public:
-  explicit HotSpots(Host& host, HeatLimits limits = {});
+  explicit HotSpots(Host& host, HeatLimits limits);
+  /// Other limits from now on. Any thread.
+  void limit(HeatLimits limits);
   /// About once a second, by one thread.
   void look(std::int64_t now);
 
@@ -26,6 +29,7 @@ class HotSpots {
   void tell(const Heat<EntityId>::Hot& entity);
 
   Host& host_;
+  std::mutex lock_;
   std::vector<std::uint64_t> counted_;  // by shard
   std::int64_t looked_at_ = 0;
   Heat<std::uint32_t> shards_;

@@ -73,19 +73,25 @@ class Mailbox {
     std::uintptr_t expected = empty;
     return head_.compare_exchange_strong(expected, asleep, std::memory_order_acq_rel);
   }
-  /// What waits is dropped, and all that comes later.
-  void close() {
-    free_all(std::exchange(first_, nullptr));
+  /// What waits is dropped, and all that comes later. `see` is called with each that is dropped.
+  template <class See>
+  void close(See see) {
+    free_all(std::exchange(first_, nullptr), see);
     const std::uintptr_t rest = head_.exchange(closed, std::memory_order_acq_rel);
-    if (rest != asleep && rest != closed) free_all(reinterpret_cast<Letter*>(rest));
+    if (rest != asleep && rest != closed) free_all(reinterpret_cast<Letter*>(rest), see);
+  }
+  void close() {
+    close([](const Mail&) {});
   }
 
  private:
   static constexpr std::uintptr_t empty = 0, asleep = 1, closed = 2;
 
-  static void free_all(Letter* letter) {
+  template <class See>
+  static void free_all(Letter* letter, See& see) {
     while (letter != nullptr) {
       const std::unique_ptr<Letter> one(letter);
+      see(one->mail);
       letter = one->next;
     }
   }

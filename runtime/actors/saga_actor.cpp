@@ -354,8 +354,9 @@ void SagaActor::act(saga_action::Fenced& action) {
 
 // ---- what it tells -----------------------------------------------------------------------------------------------
 
-void SagaActor::count_retry(const SagaTask&, std::uint32_t attempt) {
+void SagaActor::count_retry(const SagaTask& task, std::uint32_t attempt) {
   if (attempt < 2) return;
+  times_.retried(task.step);
   host_.saga_counters.change(saga_.kind,
                              [](SagaTypeFigures& figures) { figures.step_retries += 1; });
 }

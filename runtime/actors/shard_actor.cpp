@@ -1429,6 +1429,7 @@ void ShardActor::fire_timers() {
     envelope.operation = hash128(48, name);
     envelope.operation_ms = timer.due_ms;
     envelope.timer = std::move(timer.member);
+    host_.metrics.of(envelope.entity.kind).timer_sent();
     dispatch(std::move(envelope), false);
   }
 }

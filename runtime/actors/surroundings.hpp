@@ -16,6 +16,7 @@
 #include "catga/runtime/standing.hpp"
 #include "catga/runtime/telemetry/log.hpp"
 #include "catga/runtime/telemetry/node_metrics.hpp"
+#include "catga/runtime/telemetry/series.hpp"
 #include "catga/runtime/telemetry/tracer.hpp"
 #include "catga/runtime/tenants.hpp"
 #include "catga/sharding/ownership.hpp"
@@ -136,7 +137,7 @@ struct Host {
 
   admin::History history{};  ///< of shards that moved, for operators
 
-  NodeMetrics metrics{kinds, config.cluster.shards};
+  NodeMetrics metrics{plan_series(config.metrics.max_series, kinds).kinds, config.cluster.shards};
   std::atomic<std::int64_t> ticked_ms{boot_ms()},
       looked_ms{boot_ms()};  ///< signs of life: actors, clock
 

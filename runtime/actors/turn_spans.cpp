@@ -7,12 +7,16 @@ namespace catga::actors {
 namespace {
 constexpr std::size_t open_most = 8192;  // some messages end without an answer: they leave no span
 
+bool is_told(const Envelope& envelope) {
+  return envelope.kind == MessageClass::tell || of_tell(envelope.trace);
+}
 bool is_error(Code code) { return code != Code::rejected; }
 }  // namespace
 
 void TurnSpans::arrived(Envelope& envelope) {
   if (open_.size() >= open_most) open_.clear();
-  const bool begins = envelope.kind == MessageClass::timer;
+  const bool begins =
+      envelope.kind == MessageClass::timer || (tracer_.link_only() && is_told(envelope));
   const TraceContext own = begins ? tracer_.root() : tracer_.child(envelope.trace);
   if (own.sampled()) open_[own.span] = {envelope.trace, Tracer::now_ns(), 0};
   envelope.trace = own;
@@ -47,11 +51,12 @@ void TurnSpans::answered(const Envelope& envelope, const Result<std::string>& an
   const std::string method = envelope.entity.kind + '/' + envelope.message;
   Span span;
   span.context = envelope.trace;
-  if (!timer) {
+  if (!timer && (asked || !tracer_.link_only())) {
     span.parent = open.parent.span;
     span.parent_remote = static_cast<bool>(open.parent);
   } else if (open.parent.sampled()) {
-    span.links.push_back({open.parent, {{"catga.link.reason", std::string("set_by")}}});
+    span.links.push_back(
+        {open.parent, {{"catga.link.reason", std::string(timer ? "set_by" : "told_by")}}});
   }
   span.kind = asked ? SpanKind::server : SpanKind::consumer;
   span.name = asked ? method : "process " + method;

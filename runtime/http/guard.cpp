@@ -30,6 +30,11 @@ bool equal_in_constant_time(std::string_view one, std::string_view other) {
   return difference == 0;
 }
 
+void Guard::token(std::string token) {
+  const std::lock_guard guard(lock_);
+  if (!token_.empty()) token_ = std::move(token);
+}
+
 std::optional<Answer> Guard::refuse_host(const Request& request) const {
   const std::string_view host = host_without_port(request.header("host"));
   const auto& names = rules_.allowed_hosts;
@@ -69,8 +74,7 @@ std::optional<Answer> Guard::refuse_token(const Request& request, std::int64_t n
   constexpr std::string_view scheme = "Bearer ";
   const std::string_view given = request.header("authorization");
   const bool bearer = given.starts_with(scheme);
-  if (bearer && equal_in_constant_time(given.substr(scheme.size()), rules_.token))
-    return std::nullopt;
+  if (bearer && equal_in_constant_time(given.substr(scheme.size()), token_)) return std::nullopt;
   if (bearer) {  // who sends none is asked for one; that is no guess
     if (wrong_.size() >= addresses_most) wrong_.clear();
     wrong_[request.client].push_back(now_ms);

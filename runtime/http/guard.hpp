@@ -26,7 +26,9 @@ bool equal_in_constant_time(std::string_view one, std::string_view other);
 /// Thread-safe.
 class Guard {
  public:
-  explicit Guard(GuardRules rules) : rules_(std::move(rules)) {}
+  explicit Guard(GuardRules rules) : rules_(std::move(rules)), token_(rules_.token) {}
+  /// Another token from now on, where there is one.
+  void token(std::string token);
 
   /// Every request but health probes: a page of another site must not reach this listener under a name of its own
   /// (DNS rebinding). None: go on.
@@ -44,8 +46,9 @@ class Guard {
   std::optional<Answer> refuse_token(const Request& request, std::int64_t now_ms);
   std::optional<Answer> refuse_write(const Request& request) const;
 
-  const GuardRules rules_;
+  const GuardRules rules_;  ///< whether there is a token; which one: below
   std::mutex lock_;
+  std::string token_;
   std::map<std::string, std::deque<std::int64_t>> wrong_;  ///< by address: when a wrong token came
 };
 

@@ -122,6 +122,12 @@ Status Listeners::open_admin() {
       admin_);
 }
 
+Status Listeners::read_token_again() {
+  if (guard_ && !config_.admin.token_file.empty())
+    guard_->token(CATGA_TRY(token_of(config_.admin.token_file)));
+  return Done{};
+}
+
 // ---- answers -----------------------------------------------------------------------------------
 
 Answer Listeners::answer_health(const Request& request) {
@@ -130,9 +136,11 @@ Answer Listeners::answer_health(const Request& request) {
   if (const auto probe = probe_of(request.path))
     return health_answer(request, *probe, shown_.health());
   if (request.path == "/metrics") {
+    if (!shown_.metrics) return error_answer(404, "not_found", "metrics are off (metrics.enabled)");
+    const MetricsFormat format = metrics_format(request.header("accept"));
     Answer answer;
-    answer.type = "text/plain; version=0.0.4; charset=utf-8";
-    answer.body = shown_.metrics();
+    answer.type = content_type(format);
+    answer.body = shown_.metrics(format);
     return answer;
   }
   if (request.path == "/version") {

@@ -26,7 +26,7 @@ namespace catga::http {
 /// What the listeners show. All are called on their threads, several at once, as long as they are open.
 struct Shown {
   std::function<HealthFacts()> health;
-  std::function<std::string()> metrics;  ///< Prometheus text 0.0.4
+  std::function<std::string(MetricsFormat)> metrics;  ///< empty: they are off
   /// Empty: none is there yet.
   std::function<admin::Answer(const admin::Request&)> api;
   std::string_view page;         ///< of /ui; empty: there is none
@@ -44,6 +44,8 @@ class Listeners {
   Status open_health();
   /// Opens the other one, if admin.listen is not off. Errors: malformed (the port is taken, the token cannot be read).
   Status open_admin();
+  /// Reads the token's file again, if there is a token. Errors: malformed, and the old one stays.
+  Status read_token_again();
   /// Ends streams and both listeners.
   void close();
 

@@ -51,10 +51,11 @@ inline constexpr std::array event_table{
     EventRow{"catga.redis.rolled_back", Severity::error, "run_id_old,run_id_new,view_old,view_new", "the primary changed and acknowledged data may be gone; every shard is taken anew"},
     EventRow{"catga.nats.lost", Severity::error, "", "this node is disconnected from NATS"},
     EventRow{"catga.nats.restored", Severity::info, "outage_ms", "NATS is connected again"},
-    EventRow{"catga.hot.shard", Severity::warn, "catga.shard.id,share,rate", "one shard takes more than a quarter of the node's messages, over 1,000 a second, for 10 s; again after a minute"},
+    EventRow{"catga.hot.shard", Severity::warn, "catga.shard.id,share,rate", "one shard takes more than hot.share of the node's messages, more than hot.min_rate a second, for hot.window; again after a minute"},
     EventRow{"catga.hot.entity", Severity::warn, "catga.entity.kind,catga.shard.id,share,rate,mailbox", "the same for one entity; its key is in no event, but in a line of the log for people"},
     EventRow{"catga.overload.started", Severity::warn, "limit,value,refused", "the first message is refused because this node has too much to do"},
     EventRow{"catga.overload.ended", Severity::info, "limit,duration_ms,refused", "nothing was refused for 10 s"},
+    EventRow{"catga.config.reloaded", Severity::info, "changed,needs_restart", "SIGHUP: the settings were read again; what changed, and what will at the next start"},
     EventRow{"catga.admin.action", Severity::info, "verb,target,outcome,client.address", "an order of an operator, by the node that carries it out: ok or refused; of an entity the kind alone"},
     EventRow{"catga.entity.activation_failed", Severity::error, "catga.entity.kind,catga.shard.id", "the state of an entity cannot be loaded or decoded"},
 };

@@ -27,6 +27,8 @@ class Heat {
 
   explicit Heat(HeatLimits limits = {}) : limits_(limits) {}
 
+  void limit(HeatLimits limits) { limits_ = limits; }
+
   /// `counts`: what each has had since ever; what is not in it, or began anew, is cold. `all_per_s`: what the node does in
   /// all. Returns what is to be told: it has just become hot, or is hot for another minute.
   std::vector<Hot> look(std::int64_t now, const Counts& counts, double all_per_s) {

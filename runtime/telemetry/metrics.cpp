@@ -87,6 +87,8 @@ std::string_view type_text(MetricType type) {
   return "untyped";
 }
 
+constexpr std::string_view total = "_total";  // every counter ends in it: a test sees to that
+
 void append_escaped(std::string& to, std::string_view value) {
   for (const char c : value) {
     if (c == '\\' || c == '"') to += '\\';
@@ -172,7 +174,26 @@ void HistogramAt::record(Sheet::Stripe stripe, std::uint64_t value) const noexce
 
 // ---- what is scraped ---------------------------------------------------------------------------
 
-Exposition::Exposition(std::string service) : service_(std::move(service)) {}
+MetricsFormat metrics_format(std::string_view accept) {
+  constexpr std::string_view name = "application/openmetrics-text";
+  const auto at = accept.find(name);
+  if (at == accept.npos) return MetricsFormat::prometheus;
+  const std::string_view rest = accept.substr(at + name.size());
+  const std::string_view said = rest.substr(0, rest.find(','));
+  const auto version = said.find("version=");  // 0.0.1 was a draft
+  const bool ours = version == said.npos || said.substr(version + 8).starts_with("1.0.0");
+  return ours || metrics_format(rest) == MetricsFormat::open_metrics ? MetricsFormat::open_metrics
+                                                                     : MetricsFormat::prometheus;
+}
+
+std::string_view content_type(MetricsFormat format) {
+  return format == MetricsFormat::open_metrics
+             ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+             : "text/plain; version=0.0.4; charset=utf-8";
+}
+
+Exposition::Exposition(std::string service, std::string instance)
+    : service_(std::move(service)), instance_(std::move(instance)) {}
 
 void Exposition::sample(Metric metric, std::string_view suffix, Labels labels,
                         std::string_view bound, std::string_view value) {
@@ -188,7 +209,10 @@ void Exposition::sample(Metric metric, std::string_view suffix, Labels labels,
     append_escaped(inside, text);
     inside += '"';
   };
-  if (row.name.starts_with("catga_")) label("service", service_);
+  if (row.name.starts_with("catga_")) {
+    label("service", service_);
+    if (!instance_.empty()) label("instance", instance_);
+  }
   std::string_view names = row.labels;
   for (const std::string_view text : labels) {
     assert(!names.empty());
@@ -241,15 +265,18 @@ std::vector<std::string_view> Exposition::missing() const {
   return names;
 }
 
-std::string Exposition::text() const {
+std::string Exposition::text(MetricsFormat format) const {
+  const bool open = format == MetricsFormat::open_metrics;
   std::string out;
   for (std::size_t row = 0; row < metric_table.size(); ++row) {
     if (samples_[row].empty()) continue;
     const MetricRow& what = metric_table[row];
-    out += fmt::format("# HELP {} {}\n# TYPE {} {}\n", what.name, what.help, what.name,
-                       type_text(what.type));
+    std::string_view name = what.name;  // a counter's family has no _total in OpenMetrics
+    if (open && what.type == MetricType::counter) name.remove_suffix(total.size());
+    out += fmt::format("# HELP {} {}\n# TYPE {} {}\n", name, what.help, name, type_text(what.type));
     out += samples_[row];
   }
+  if (open) out += "# EOF\n";
   return out;
 }
 

@@ -60,11 +60,12 @@ inline constexpr auto metric_table = std::to_array<MetricRow>({
     {"catga_idempotency_expired_total", MetricType::counter, Buckets::none, "kind",
      "Asks refused because they are older than what is remembered."},
     {"catga_messages_sent_total", MetricType::counter, Buckets::none, "kind,pattern,route",
-     "Messages sent to entities by this node, each repeat of an ask too; local: to this node."},
+     "Messages sent to entities by this node, each repeat too; event: by its subscriptions; local: "
+     "to this node."},
     {"catga_messages_expired_total", MetricType::counter, Buckets::none, "place",
      "Messages dropped because the time of their caller was up."},
     {"catga_messages_received_total", MetricType::counter, Buckets::none, "kind,pattern",
-     "Messages that came to entities of this node."},
+     "Messages that came to entities of this node; event: to its subscriptions."},
     {"catga_messages_forwarded_total", MetricType::counter, Buckets::none, "reason",
      "Messages sent on to the owner of their shard."},
     {"catga_messages_queued", MetricType::gauge, Buckets::none, "place", "Waiting now."},
@@ -97,6 +98,8 @@ inline constexpr auto metric_table = std::to_array<MetricRow>({
      "Tells and events committed and not delivered."},
     {"catga_outbox_oldest_seconds", MetricType::gauge, Buckets::none, "",
      "Age of the oldest of them, as of the last look of its shard."},
+    {"catga_idempotency_bytes", MetricType::gauge, Buckets::none, "",
+     "Replies that entities in memory remember, 100 bytes more for each."},
     {"catga_timers", MetricType::gauge, Buckets::none, "",
      "Timers in memory: those of this node's shards that are due soon."},
     {"catga_timer_lateness_seconds", MetricType::histogram, Buckets::quick, "",
@@ -120,13 +123,13 @@ inline constexpr auto metric_table = std::to_array<MetricRow>({
      "Parked: an operator must decide."},
     {"catga_saga_step_duration_seconds", MetricType::histogram, Buckets::quick, "saga,step,outcome",
      "One attempt of a step or of its undo, until its answer."},
-    {"catga_saga_step_retries_total", MetricType::counter, Buckets::none, "saga",
+    {"catga_saga_step_retries_total", MetricType::counter, Buckets::none, "saga,step",
      "Steps tried again."},
     {"catga_shards", MetricType::gauge, Buckets::none, "state", "Shards of this node."},
     {"catga_hot_shards", MetricType::gauge, Buckets::none, "",
-     "Shards that take more than a quarter of this node's messages."},
+     "Shards that take an unfair share of this node's messages (hot.*)."},
     {"catga_hot_entities", MetricType::gauge, Buckets::none, "kind",
-     "Entities that take more than a quarter of this node's messages."},
+     "Entities that take an unfair share of this node's messages (hot.*)."},
     {"catga_shards_wanted", MetricType::gauge, Buckets::none, "",
      "Shards that placement gives this node."},
     {"catga_shards_configured", MetricType::gauge, Buckets::none, "", "Shards of the cluster."},
@@ -179,7 +182,8 @@ inline constexpr auto metric_table = std::to_array<MetricRow>({
     {"catga_admin_actions_total", MetricType::counter, Buckets::none, "verb",
      "Orders of operators that this node has carried out or refused."},
     {"catga_admin_stream_clients", MetricType::gauge, Buckets::none, "", "Open streams of events."},
-    {"catga_build_info", MetricType::gauge, Buckets::none, "version,incarnation", "Always 1."},
+    {"catga_build_info", MetricType::gauge, Buckets::none, "version,revision,incarnation",
+     "Always 1."},
     {"process_cpu_seconds_total", MetricType::counter, Buckets::none, "",
      "User and system time of the process."},
     {"process_resident_memory_bytes", MetricType::gauge, Buckets::none, "", "Resident memory."},
@@ -285,11 +289,17 @@ class Histogram {
 
 // ---- what is scraped ---------------------------------------------------------------------------
 
-/// Prometheus text format 0.0.4. One thread. Samples may come in any order; the text follows the table.
+/// What a scraper can read, as it says itself: Prometheus 0.0.4, or OpenMetrics 1.0.0.
+enum class MetricsFormat : std::uint8_t { prometheus, open_metrics };
+/// OpenMetrics if `accept`, of HTTP, asks for it with any weight; everybody else gets what everybody reads.
+MetricsFormat metrics_format(std::string_view accept);
+std::string_view content_type(MetricsFormat format);
+
+/// The text of a scrape. One thread. Samples may come in any order; the text follows the table.
 class Exposition {
  public:
-  /// Every catga_* sample carries `service`.
-  explicit Exposition(std::string service);
+  /// Every catga_* sample carries `service`, and `instance` unless that is empty.
+  explicit Exposition(std::string service, std::string instance = {});
 
   using Labels = std::initializer_list<std::string_view>;  ///< values, in the order of the table
   void add(Metric metric, Labels labels, std::uint64_t value);
@@ -301,12 +311,12 @@ class Exposition {
   }
   /// Names of rows of which nothing was added.
   std::vector<std::string_view> missing() const;
-  std::string text() const;
+  std::string text(MetricsFormat format = MetricsFormat::prometheus) const;
 
  private:
   void sample(Metric metric, std::string_view suffix, Labels labels, std::string_view bound,
               std::string_view value);
-  std::string service_;
+  std::string service_, instance_;
   std::array<std::string, metric_table.size()> samples_;
 };
 

@@ -134,6 +134,7 @@ void KindMetrics::write(Exposition& to) const {
   to.add(metric("catga_messages_received_total"), {kind_, "ask"}, sheet_.sum(received_ask));
   to.add(metric("catga_messages_received_total"), {kind_, "tell"}, sheet_.sum(received_tell));
   to.add(metric("catga_messages_received_total"), {kind_, "timer"}, sheet_.sum(received_timer));
+  to.add(metric("catga_messages_sent_total"), {kind_, "timer", "local"}, sheet_.sum(sent_timers));
   to.add(metric("catga_mailbox_wait_seconds"), {kind_}, sheet_, wait_);
   to.add(metric("catga_long_turns_total"), {kind_}, sheet_.sum(long_turns));
   // A scrape may meet the end of a life and miss its beginning on another stripe.
@@ -147,6 +148,15 @@ void KindMetrics::write(Exposition& to) const {
   for (std::size_t why = 0; why < passivation_names.size(); ++why)
     to.add(metric("catga_entity_passivations_total"), {kind_, passivation_names[why]},
            sheet_.sum(passivations + why));
+}
+
+// On other stripes may stand what has gone already, and not what came.
+std::int64_t KindMetrics::waiting() const {
+  const std::uint64_t gone = sheet_.sum(handles);
+  return std::max<std::int64_t>(0, static_cast<std::int64_t>(sheet_.sum(posts) - gone));
+}
+std::int64_t KindMetrics::remembered_bytes() const {
+  return std::max<std::int64_t>(0, static_cast<std::int64_t>(sheet_.sum(remembered)));
 }
 
 // ---- a node ------------------------------------------------------------------------------------
@@ -184,7 +194,7 @@ SagaMetrics::SagaMetrics(std::string type, std::vector<std::string> steps)
         steps.emplace_back(other);
         return std::move(steps);
       }()),
-      sheet_(at_journal().first + HistogramAt::slots(Buckets::sizes)) {}
+      sheet_(at_retries() + steps_.size()) {}
 
 HistogramAt SagaMetrics::at_step(std::size_t step, std::size_t outcome) const {
   return {(step * step_ends.size() + outcome) * HistogramAt::slots(Buckets::quick), Buckets::quick};
@@ -196,11 +206,22 @@ HistogramAt SagaMetrics::at_end(std::size_t outcome) const {
 HistogramAt SagaMetrics::at_journal() const {
   return {at_end(saga_ends.size()).first, Buckets::sizes};
 }
-
-void SagaMetrics::stepped(std::string_view step, const Error* error, std::int64_t ns) noexcept {
+std::size_t SagaMetrics::at_retries() const {
+  return at_journal().first + HistogramAt::slots(Buckets::sizes);
+}
+std::size_t SagaMetrics::number_of(std::string_view step) const noexcept {
   step = step.substr(0, step.find('#'));
   std::size_t number = 0;
   while (number + 1 < steps_.size() && steps_[number] != step) ++number;
+  return number;
+}
+
+void SagaMetrics::retried(std::string_view step) noexcept {
+  sheet_.add(at_retries() + number_of(step));
+}
+
+void SagaMetrics::stepped(std::string_view step, const Error* error, std::int64_t ns) noexcept {
+  const std::size_t number = number_of(step);
   const std::size_t outcome = error == nullptr ? 0 : error->code == Code::rejected ? 1 : 2;
   at_step(number, outcome).record(sheet_.stripe(), ns < 0 ? 0 : static_cast<std::uint64_t>(ns));
 }
@@ -222,6 +243,9 @@ void SagaMetrics::write(Exposition& to) const {
     to.add(metric("catga_saga_duration_seconds"), {type_, saga_ends[outcome]}, sheet_,
            at_end(outcome));
   to.add(metric("catga_saga_journal_entries"), {type_}, sheet_, at_journal());
+  for (std::size_t step = 0; step < steps_.size(); ++step)
+    to.add(metric("catga_saga_step_retries_total"), {type_, steps_[step]},
+           sheet_.sum(at_retries() + step));
 }
 
 void NodeMetrics::ordered(std::string_view verb) noexcept {
@@ -292,7 +316,8 @@ void NodeMetrics::write(Exposition& to, const Now& now) const {
   write_telemetry(to, now);
   for (std::size_t i = 0; i < verb_names.size(); ++i)
     to.add(metric("catga_admin_actions_total"), {verb_names[i]}, value(orders_[i]));
-  to.add(metric("catga_build_info"), {now.version, now.incarnation}, std::uint64_t{1});
+  to.add(metric("catga_build_info"), {now.version, now.revision, now.incarnation},
+         std::uint64_t{1});
 }
 
 void NodeMetrics::write_shards(Exposition& to, const Now& now) const {
@@ -317,6 +342,13 @@ void NodeMetrics::write_shards(Exposition& to, const Now& now) const {
   to.add(metric("catga_shard_ownership_lost_total"), {"audit"}, value(lost_[1]));
   to.add(metric("catga_messages_forwarded_total"), {"not_owner"}, value(forwarded_[0]));
   to.add(metric("catga_messages_forwarded_total"), {"handoff"}, value(forwarded_[1]));
+  std::int64_t waiting = 0, remembered = 0;
+  for (const auto& [name, kind] : kinds_) {
+    waiting += kind->waiting();
+    remembered += kind->remembered_bytes();
+  }
+  to.add(metric("catga_messages_queued"), {"mailbox"}, waiting);
+  to.add(metric("catga_idempotency_bytes"), {}, remembered);
   to.add(metric("catga_messages_queued"), {"shard_buffer"}, value(held_));
   to.add(metric("catga_messages_queued"), {"redis_out"}, now.commits_waiting);
   to.add(metric("catga_messages_queued"), {"nats_out"}, now.nats_waiting);
@@ -389,7 +421,6 @@ void NodeMetrics::write_sagas(Exposition& to, const Now& now) const {
     for (const std::string_view cause : saga_causes) figures.stuck[std::string(cause)];
     for (const auto& [cause, count] : figures.stuck)
       to.add(metric("catga_sagas_stuck"), {type, cause}, count);
-    to.add(metric("catga_saga_step_retries_total"), {type}, figures.step_retries);
     to.add(metric("catga_saga_recoveries_total"), {type}, figures.recoveries);
     for (const auto& [version, count] : figures.by_version)
       to.add(metric("catga_sagas_by_version"), {type, std::to_string(version)}, count);

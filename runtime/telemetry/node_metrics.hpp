@@ -40,6 +40,13 @@ class KindMetrics {
   void received(bool ask, bool timer) noexcept {
     sheet_.add(timer ? received_timer : ask ? received_ask : received_tell);
   }
+  /// A message is on its way to its entity; then its turn has begun, or it left without one. May wrap: what comes back
+  /// into the queue is taken back here.
+  void posted() noexcept { sheet_.add(posts); }
+  void handled(std::uint64_t messages) noexcept { sheet_.add(handles, messages); }
+  /// An entity remembers so many bytes more than before; less: wraps.
+  void remembers(std::uint64_t more) noexcept { sheet_.add(remembered, more); }
+  void timer_sent() noexcept { sheet_.add(sent_timers); }
   void waited(std::int64_t ns) noexcept { wait_.record(sheet_.stripe(), positive(ns)); }
   void ran(std::size_t message, std::int64_t ns) noexcept {
     at_turn(message).record(sheet_.stripe(), positive(ns));
@@ -77,6 +84,9 @@ class KindMetrics {
   }
 
   void write(Exposition& to) const;
+  /// Sums over kinds: messages that wait for their turn, bytes that are remembered.
+  std::int64_t waiting() const;
+  std::int64_t remembered_bytes() const;
 
  private:
   static constexpr std::size_t codes = static_cast<std::size_t>(Code::not_found) + 1;
@@ -92,6 +102,10 @@ class KindMetrics {
     alive,
     loaded,
     not_loaded,
+    posts,
+    handles,
+    remembered,
+    sent_timers,
     passivations,
     after_slots = passivations + 5,
   };
@@ -135,12 +149,16 @@ class SagaMetrics {
   void stepped(std::string_view step, const Error* error, std::int64_t ns) noexcept;
   /// It has ended so. `entries`: of its journal.
   void ended(std::string_view outcome, std::int64_t ms, std::size_t entries) noexcept;
+  /// A step, or its undo, is tried again.
+  void retried(std::string_view step) noexcept;
   void write(Exposition& to) const;
 
  private:
   HistogramAt at_step(std::size_t step, std::size_t outcome) const;
   HistogramAt at_end(std::size_t outcome) const;
   HistogramAt at_journal() const;
+  std::size_t at_retries() const;
+  std::size_t number_of(std::string_view step) const noexcept;
   const std::string type_;
   const std::vector<std::string> steps_;  // the last one is _other
   Sheet sheet_;
@@ -219,7 +237,7 @@ class NodeMetrics {
     std::uint64_t commits_waiting = 0, nats_waiting = 0, nats_reconnects = 0;
     std::int64_t cluster_ms = 0;
     bool ready = false, draining = false, redis = false, nats = false;
-    std::string version, incarnation;
+    std::string version, revision, incarnation;
     SagaFigures sagas;
     std::vector<std::string> saga_types;  ///< hosted: shown from the start
     struct Sent {

@@ -86,6 +86,9 @@ class Reader {
     out_.service_name = get("OTEL_SERVICE_NAME");
     for (const auto& [key, value] : out_.resource)
       if (key == "service.name" && out_.service_name.empty()) out_.service_name = value;
+    if (get("OTEL_METRICS_EXPORTER") == "otlp" ||
+        !get("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT").empty())
+      warn("metrics are not sent over OTLP: scrape /metrics at health.listen");
     if (!get("OTEL_CONFIG_FILE").empty()) warn("OTEL_CONFIG_FILE is not supported and not read");
   }
 
@@ -164,7 +167,8 @@ class Reader {
       else
         out_.sampler.ratio = ratio;
     } else if (name != "always_on") {
-      out_.sampler = {};
+      out_.sampler.ratio = 1;
+      out_.sampler.parent_based = true;
       warn("OTEL_TRACES_SAMPLER=" + get("OTEL_TRACES_SAMPLER") +
            " is not known: parentbased_always_on is used");
     }

@@ -25,7 +25,7 @@ namespace catga {
 class RebalanceSpans final : public LogTap {
  public:
   /// `sink` gets ended spans. `keep` hand-off spans at most of a rebalance and node; slow ones always.
-  RebalanceSpans(std::string cluster, std::string node, Tracer::Sink sink, std::size_t keep = 2000);
+  RebalanceSpans(std::string cluster, std::string node, Tracer::Sink sink, std::size_t keep);
 
   /// This node's own events: the spans of its hand-offs.
   void take(const LogRecord& record) override;

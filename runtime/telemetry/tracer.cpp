@@ -10,7 +10,6 @@ namespace catga {
 
 namespace {
 constexpr std::uint64_t rebalance_domain = 51;
-constexpr std::int64_t roots_per_second = 200;  // so that "always on" does not tear traces apart
 
 std::uint64_t random_span() {
   thread_local std::mt19937_64 source{new_operation_id().low};
@@ -62,8 +61,10 @@ bool Tracer::sampled_root(std::uint64_t trace_low) {
 }
 
 /// New sampled roots are at most so many a second, a second's worth at once.
+/// Without it "always on" would fill the queue and tear traces apart.
 bool Tracer::has_token() {
-  constexpr std::int64_t each = 1'000'000'000 / roots_per_second;
+  if (sampler_.roots_per_second == 0) return true;
+  const std::int64_t each = 1'000'000'000 / sampler_.roots_per_second;
   const std::int64_t now = now_ns();
   std::int64_t next = next_root_ns_.load(std::memory_order_relaxed);
   for (;;) {

@@ -34,6 +34,8 @@ class Tracer {
     if (span.context.sampled()) sink_(std::move(span));
   }
   static std::int64_t now_ns();
+  /// What is told or published is linked to its sender's trace, and not part of it (trace.link_only).
+  bool link_only() const { return sampler_.link_only; }
 
  private:
   bool sampled_root(std::uint64_t trace_low);

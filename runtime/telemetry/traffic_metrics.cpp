@@ -91,6 +91,8 @@ void TrafficMetrics::write(Exposition& to) const {
       to.add(sent, {entry.kind, pattern_names[pattern], "local"}, sheet_.sum(at));
       to.add(sent, {entry.kind, pattern_names[pattern], "remote"}, sheet_.sum(at + 1));
     }
+    to.add(metric("catga_messages_received_total"), {entry.kind, "event"},
+           sheet_.sum(entry.place.kind + received_events));
     to.add(metric("catga_retry_attempts_total"), {entry.kind},
            sheet_.sum(entry.place.kind + repeats));
   }

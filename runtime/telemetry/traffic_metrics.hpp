@@ -36,6 +36,10 @@ class TrafficMetrics {
   void sent(Place place, Pattern pattern, bool local) noexcept {
     sheet_.add(place.kind + 2 * static_cast<std::size_t>(pattern) + (local ? 0 : 1));
   }
+  /// An event of this kind came to a subscription of this node.
+  void event_received(std::string_view kind) noexcept {
+    sheet_.add(place_of(kind, {}).kind + received_events);
+  }
   void repeated(Place place) noexcept { sheet_.add(place.kind + repeats); }
   /// An ask is over for its caller. `error`: none, or how it failed.
   void answered(Place place, const Error* error, std::int64_t ns) noexcept;
@@ -47,7 +51,8 @@ class TrafficMetrics {
 
  private:
   static constexpr std::size_t patterns = 3, outcomes = 3;
-  static constexpr std::size_t repeats = 2 * patterns, size_of_kind = repeats + 1;
+  static constexpr std::size_t repeats = 2 * patterns, received_events = repeats + 1,
+                               size_of_kind = received_events + 1;
   struct Entry {
     std::string kind, message;  ///< no message: whatever else of this kind
     Place place;

@@ -5,8 +5,13 @@
 
 #include "scene.hpp"
 #include <nlohmann/json.hpp>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
+#include <fstream>
 #include <set>
 #include <sstream>
 
@@ -106,8 +111,8 @@ TEST_CASE("a join, a kill and a drain are each told in a dozen lines, and the st
         if (line.find("moved away from here") != line.npos) return true;
       return false;
     }));
-  check_story(told("a"), {"node d is up, 4 in all", "of this node move: to d",
-                          "moved away from here"});
+  check_story(told("a"),
+              {"node d is up, 4 in all", "of this node move: to d", "moved away from here"});
   check_story(lines_of(scene, "d", 0), {"node d starts", "node d is up", "node d is ready"});
   std::size_t lines = line_count(scene, "d");
   for (const char* name : {"a", "b", "c"}) lines += told(name).size();
@@ -153,13 +158,92 @@ TEST_CASE("a join, a kill and a drain are each told in a dozen lines, and the st
   mark();
   scene.node("c").signal(SIGTERM);
   CHECK(scene.node("c").exit_code(30s) == 0);
-  check_story(told("c"), {"asked to stop: giving the shards away", "node c (this one) gives",
-                          "of this node move: to", "moved away from here",
-                          "all shards handed over"});
+  check_story(told("c"),
+              {"asked to stop: giving the shards away", "node c (this one) gives",
+               "of this node move: to", "moved away from here", "all shards handed over"});
   CHECK(told("c").size() <= 12);
   CHECK(eventually([&] { return told("a").size() >= 2; }));
   check_story(told("a"), {"node c gives its shards away", "node c has left"});
+  for (const std::string node : {"a", "c"}) {  // once, however many tables of members name it
+    const std::vector<std::string> all = told(node);
+    const auto says = [](const std::string& line) {
+      return line.starts_with("node c ") && line.ends_with("gives its shards away");
+    };
+    CHECK(std::count_if(all.begin(), all.end(), says) == 1);
+  }
   CHECK(eventually([&] { return stream.of("catga.node.drained").size() == 1; }));
+}
+
+namespace {
+
+/// Where systemd would listen.
+class Ear {
+ public:
+  explicit Ear(std::string path) : path_(std::move(path)) {
+    sockaddr_un own{};
+    own.sun_family = AF_UNIX;
+    REQUIRE(path_.size() < sizeof(own.sun_path));
+    path_.copy(own.sun_path, path_.size());
+    REQUIRE(::bind(socket_, reinterpret_cast<const sockaddr*>(&own), sizeof(own)) == 0);
+  }
+  ~Ear() { ::close(socket_); }
+  Ear(const Ear&) = delete;
+  Ear& operator=(const Ear&) = delete;
+  const std::string& path() const { return path_; }
+  bool hears(const std::string& words) {
+    return eventually([&] {
+      char more[512];
+      for (ssize_t length = 0; (length = ::recv(socket_, more, sizeof(more), MSG_DONTWAIT)) > 0;)
+        heard_ += std::string(more, static_cast<std::size_t>(length)) + '\n';
+      return heard_.find(words) != heard_.npos;
+    });
+  }
+
+ private:
+  const std::string path_;
+  const int socket_ = ::socket(AF_UNIX, SOCK_DGRAM, 0);
+  std::string heard_;
+};
+
+}  // namespace
+
+TEST_CASE(
+    "SIGHUP reads the settings again, SIGQUIT shows what a node holds, and systemd hears of it") {
+  if (!servers_here()) return;
+  Scene scene;
+  const std::string file = scene.servers.redis.folder() + "/a.json";
+  const auto write = [&file](const std::string& text) { std::ofstream(file) << text; };
+  write(R"({"hot.min_rate": 5000})");
+  Ear ear(scene.servers.redis.folder() + "/notify");
+  NodeProcess& node = scene.launch("a", {"--config", file},
+                                   {{"NOTIFY_SOCKET", ear.path()}, {"WATCHDOG_USEC", "60000000"}});
+  scene.expect_ready("a");
+  CHECK(ear.hears("READY=1\n"));
+  CHECK(ear.hears("WATCHDOG=1\n"));
+  CHECK(ear.hears("STATUS=serving " + std::to_string(Scene::shards) + " shards\n"));
+  CHECK(must(scene.counter("alice").ask(Add{1})) == 1);
+
+  write(R"({"hot.min_rate": 100, "entity.mailbox": 7})");
+  node.signal(SIGHUP);
+  CHECK(
+      node.says("settings were read again: hot.min_rate changed; only a restart changes "
+                "entity.mailbox",
+                10s));
+  CHECK(node.has_said("catga.config.reloaded"));
+  CHECK(ear.hears("RELOADING=1\nMONOTONIC_USEC="));
+  write(R"({"hot.min_rate": "many"})");
+  node.signal(SIGHUP);
+  CHECK(node.says("settings were read again and are wrong, so nothing changes: hot.min_rate", 10s));
+
+  node.signal(SIGQUIT);
+  CHECK(
+      node.says("node a: " + std::to_string(Scene::shards) + " shards, 1 entities in memory", 10s));
+  const ShardId shard = shard_of("counter", "alice", Scene::shards);
+  CHECK(node.says("shard " + std::to_string(shard.value) + " owned epoch ", 10s));
+  CHECK(must(scene.counter("alice").ask(Add{1})) == 2);  // it goes on
+  node.signal(SIGTERM);
+  CHECK(node.exit_code(20s) == 0);
+  CHECK(ear.hears("STOPPING=1\nEXTEND_TIMEOUT_USEC="));
 }
 
 }  // namespace catga::testing

@@ -434,6 +434,25 @@ TEST_CASE(
   CHECK(collector.offences() == std::vector<std::string>{});
 }
 
+TEST_CASE("with trace.link_only what a turn tells begins a trace, linked to the turn's") {
+  if (!servers_here()) return;
+  Collector collector;
+  Scene scene;
+  scene.launch("a", {"--trace-link-only", "true"}, environment(collector));
+  scene.expect_ready("a");
+  TracedCaller caller(scene);
+  caller.call("counter.one.Pass", R"({"to":"two"})");
+  const json sent = only(collector, "send counter/Add", producer);
+  const json told = only(collector, "process counter/Add", consumer);
+  CHECK(sent["traceId"] == outer_trace);
+  CHECK(told["traceId"] != outer_trace);
+  CHECK_FALSE(told.contains("parentSpanId"));
+  REQUIRE(told.contains("links"));
+  CHECK(told["links"][0]["spanId"] == sent["spanId"]);
+  CHECK(attribute(told["links"][0], "catga.link.reason") == "told_by");
+  CHECK(collector.offences() == std::vector<std::string>{});
+}
+
 TEST_CASE("without OpenTelemetry's variables nothing is sent and nothing is carried") {
   if (!servers_here()) return;
   Scene scene;

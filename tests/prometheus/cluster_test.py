@@ -18,7 +18,10 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "chaos"))
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "chaos"))
+sys.path.insert(0, str(ROOT / "k8s" / "tests"))
+import watch_check  # noqa: E402
 from processes import Process, free_port, until  # noqa: E402
 from servers import Nats, Redis  # noqa: E402
 
@@ -47,6 +50,9 @@ QUERIES = {
         'histogram_quantile(0.5, sum(rate(catga_store_pipeline_depth_bucket[5m])) by (le))',
     "why nodes are suspected": 'sum(catga_node_suspicions_total) by (cause)',
     "telemetry that is lost": 'sum(rate(catga_telemetry_dropped_total[5m])) by (service, signal)',
+    "what waits": 'sum(catga_messages_queued{place="mailbox"})',
+    "memory of replies": 'sum(catga_idempotency_bytes) > 0',
+    "which builds run": 'count(catga_build_info) by (version, revision)',
     "running sagas": 'sum(catga_sagas_active) by (saga)',
     "shards nobody serves": 'max(catga_shards_configured) - sum(catga_shards{state="owned"})',
     "placement spread": 'max(catga_shards{state="owned"}) / avg(catga_shards{state="owned"})',
@@ -147,6 +153,19 @@ class Cluster(unittest.TestCase):
                                capture_output=True, timeout=30, check=False)
         self.assertEqual((check.returncode, check.stdout + check.stderr), (0, ""))
 
+    def test_3_what_prometheus_asks_for_is_openmetrics(self):
+        request = urllib.request.Request(
+            f"http://{HOST}:{self.ports['a']}/metrics",
+            headers={"Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"})
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            kind, text = answer.headers["Content-Type"], answer.read().decode()
+        self.assertEqual(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8")
+        self.assertTrue(text.endswith("\n# EOF\n"))
+        self.assertIn("# TYPE catga_requests counter\n", text)
+        self.assertIn('catga_requests_total{service="order-service"', text)
+        families = re.findall("^# TYPE (\\S+) ", text, re.M)
+        self.assertEqual(len(families), len(set(families)))
+
     def scrape(self):
         port = free_port()
         targets = [f"{HOST}:{port}" for port in self.ports.values()]
@@ -165,6 +184,15 @@ class Cluster(unittest.TestCase):
         status, text = get(port, "/api/v1/query?" + urllib.parse.urlencode({"query": query}))
         self.assertEqual(status, 200, text)
         return [float(sample["value"][1]) for sample in json.loads(text)["data"]["result"]]
+
+    def ask_about_sagas(self, port):
+        """k8s/tests/boards_run.py asks all else: its nodes have no sagas."""
+        asked = [(where, watch_check.as_asked(query)) for where, query in watch_check.queries()
+                 if re.search(r"catga_sagas?_", query)]
+        self.assertGreater(len(asked), 2)
+        for where, query in asked:
+            with self.subTest(where):
+                self.assertTrue(self.query(port, query), query)
 
     def all_answered(self, port):
         answers = {name: self.query(port, query) for name, query in QUERIES.items()}
@@ -197,6 +225,7 @@ class Cluster(unittest.TestCase):
         self.assertTrue(answers, f"no number for {self.missing}")
         # Shards may be on their way back to c, and nodes are not scraped at one moment.
         until("every shard is served", lambda: self.query(port, QUERIES["shards nobody serves"]) == [0.0], 30, 0.2)
+        self.ask_about_sagas(port)
         self.assertGreater(answers["moves per minute"][0], 0)
         evicted = self.query(port, 'max(catga_node_departures_total{cause="evicted"})')
         self.assertGreaterEqual(evicted[0], 1)

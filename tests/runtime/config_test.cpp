@@ -160,6 +160,30 @@ TEST_CASE("times and sizes are read with their units") {
   CHECK(config->nats.batch_bytes == 8192);
 }
 
+TEST_CASE("what is hot, how much is traced and how many series there are can be set") {
+  const TemporaryFile file(R"({"hot": {"share": 0.5, "min_rate": 20, "window": "2s"},
+                               "metrics.enabled": false, "trace.link_only": true})");
+  const auto config = Config::parse({"--config", file.path(), "--metrics-max-series=1500",
+                                     "--trace-roots-per-second=0", "--trace-rebalance-spans=7"});
+  REQUIRE(config.ok());
+  CHECK(config->hot.share == 0.5);
+  CHECK(config->hot.min_rate == 20);
+  CHECK(config->hot.window == 2s);
+  CHECK_FALSE(config->metrics.enabled);
+  CHECK(config->metrics.max_series == 1500);
+  CHECK(config->trace.link_only);
+  CHECK(config->trace.roots_per_second == 0);
+  CHECK(config->trace.rebalance_spans == 7);
+  for (const char* const wrong : {"0", "1.5", "nan", "-1"}) {
+    CAPTURE(wrong);
+    CHECK(has(trouble_of({"--hot-share", wrong}), "must be between 0.01 and 1"));
+  }
+  for (const char* const wrong : {"half", "50%", "0,5"}) {
+    CAPTURE(wrong);
+    CHECK(has(trouble_of({"--hot-share", wrong}), "is not a number"));
+  }
+}
+
 TEST_CASE("a number without a unit is a mistake where a unit exists") {
   CHECK(has(trouble_of({"--ask-timeout", "5"}), "\"5\" has no unit"));
   CHECK(has(trouble_of({"--entity-state-max", "4096"}), "\"4096\" has no unit"));

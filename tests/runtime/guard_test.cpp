@@ -52,6 +52,16 @@ TEST_CASE("with a token nobody asks anything without it") {
   CHECK(status(guard, write()) == 401);
 }
 
+TEST_CASE("a token can be replaced while the listener runs, and none cannot be added") {
+  Guard guard(with_token(true));
+  guard.token("another-another-17");
+  CHECK(status(guard, read("another-another-17")) == 200);
+  CHECK(status(guard, read("sesame-sesame-16")) == 401);
+  Guard open({"", true, "127.0.0.1", {}});
+  open.token("another-another-17");
+  CHECK(status(open, read()) == 200);
+}
+
 TEST_CASE("changes need read_only off, the token, JSON and no foreign page") {
   Guard guard(with_token(false));
   CHECK(guard.may_write());

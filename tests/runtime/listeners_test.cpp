@@ -2,7 +2,6 @@
 #include <catga/catga.hpp>
 #include <catga/runtime/http/listeners.hpp>
 #include <catga/runtime/node.hpp>
-#include <catga/runtime/node_seams.hpp>
 #include <catga/runtime/telemetry/log.hpp>
 #include <catga/runtime/telemetry/node_metrics.hpp>
 #include <catga/runtime/telemetry/traffic_metrics.hpp>
@@ -15,8 +14,10 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 using namespace catga;
@@ -43,6 +44,39 @@ class Counter {
   std::int64_t on(const Total&) const { return state.total; }
 };
 
+// clang-format off
+struct Wait  { using Reply = bool; CATGA_MESSAGE(Wait); };
+struct Ring  { using Reply = Done; CATGA_MESSAGE(Ring); };
+struct Later { using Reply = bool; CATGA_MESSAGE(Later); };
+// clang-format on
+class Slow {
+ public:
+  static constexpr std::string_view kind = "slow";
+  using Handles = Messages<Wait, Later, Ring>;
+  struct State {
+    std::int64_t rings = 0;
+    CATGA_FIELDS(rings);
+  } state;
+  static std::promise<void>& gate() {
+    static std::promise<void> promise;
+    return promise;
+  }
+
+  bool on(const Wait&) {
+    static const std::shared_future<void> open = gate().get_future().share();
+    open.wait();
+    return true;
+  }
+  bool on(Turn& turn, const Later&) {
+    turn.after(std::chrono::milliseconds(1), Ring{});
+    return true;
+  }
+  Done on(const Ring&) {
+    state.rings += 1;
+    return {};
+  }
+};
+
 bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
@@ -61,7 +95,7 @@ struct Stand {
   explicit Stand(Config settings) : config(std::move(settings)) {
     http::Shown shown;
     shown.health = [this] { return facts; };
-    shown.metrics = [] { return std::string("catga_view_version 1\n"); };
+    shown.metrics = [](MetricsFormat) { return std::string("catga_view_version 1\n"); };
     shown.api = [this](const admin::Request& request) {
       asked.push_back(request);
       return admin::Answer{200, "{}\n"};
@@ -158,12 +192,11 @@ TEST_CASE("a node shows that it is ready, and counts what its entities do") {
 }
 
 TEST_CASE("an entity that takes all of a busy node is found and told, but not by its key") {
-  Node node(quiet());
+  Config config = quiet();
+  config.hot.min_rate = 20;
+  config.hot.window = std::chrono::milliseconds(1000);
+  Node node(config);
   node.host<Counter>();
-  HeatLimits limits;
-  limits.rate_least = 20;
-  limits.window_ms = 1000;
-  NodeSeams::heat(node, limits);
   REQUIRE(node.start().ok());
   auto busy = node.ref<Counter>("hush");
   const int health = node.figures().health_port, admin = node.figures().admin_port;
@@ -185,6 +218,76 @@ TEST_CASE("an entity that takes all of a busy node is found and told, but not by
   CHECK(has(events, "catga.hot.entity"));
   CHECK(has(events, "\"catga.entity.kind\":\"counter\""));
   CHECK_FALSE(has(events, "hush"));
+}
+
+TEST_CASE(
+    "what waits for a busy entity is counted while it waits, and its replies while it is there") {
+  Node node(quiet());
+  node.host<Slow>();
+  REQUIRE(node.start().ok());
+  const int port = node.figures().health_port;
+  const auto shown = [&](const std::string& line) {
+    const auto begin = std::chrono::steady_clock::now();
+    while (std::chrono::steady_clock::now() - begin < std::chrono::seconds(60))
+      if (has(http_ask(port, "GET", "/metrics").body, line)) return true;
+    return false;
+  };
+  const std::string mailbox = "catga_messages_queued{service=\"orders\",place=\"mailbox\"} ";
+  const std::string replies = "catga_idempotency_bytes{service=\"orders\"} ";
+  CHECK(shown(mailbox + "0\n"));
+  CHECK(shown(replies + "0\n"));
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 4; ++i)
+    callers.emplace_back(
+        [&node] { (void)node.ref<Slow>("one").ask(Wait{}, std::chrono::seconds(60)); });
+  CHECK(shown(mailbox + "4\n"));  // one of them runs
+  Slow::gate().set_value();
+  for (std::thread& caller : callers) caller.join();
+  CHECK(shown(mailbox + "0\n"));
+  CHECK(shown(replies + "404\n"));  // four replies of a byte
+  CHECK(
+      shown("catga_messages_received_total{service=\"orders\",kind=\"slow\",pattern=\"ask\"} 4\n"));
+}
+
+TEST_CASE("a timer that fires is a message sent on this node, and received") {
+  Node node(quiet());
+  node.host<Slow>();
+  REQUIRE(node.start().ok());
+  REQUIRE(node.ref<Slow>("two").ask(Later{}, std::chrono::seconds(10)).ok());
+  const int port = node.figures().health_port;
+  const std::string of_kind = "{service=\"orders\",kind=\"slow\",pattern=\"timer\"";
+  const auto begin = std::chrono::steady_clock::now();
+  std::string text;
+  while (!has(text, "catga_messages_received_total" + of_kind + "} 1\n") &&
+         std::chrono::steady_clock::now() - begin < std::chrono::seconds(60))
+    text = http_ask(port, "GET", "/metrics").body;
+  CHECK(has(text, "catga_messages_received_total" + of_kind + "} 1\n"));
+  CHECK(has(text, "catga_messages_sent_total" + of_kind + ",route=\"local\"} 1\n"));
+}
+
+TEST_CASE("a scraper that asks for OpenMetrics gets it, and metrics can be off") {
+  Config config = quiet();
+  config.metrics.instance_label = true;
+  Stand stand(config);
+  const HttpReply open = http_ask(stand.listeners->health_port(), "GET", "/metrics",
+                                  "Accept: application/openmetrics-text;version=1.0.0\r\n");
+  CHECK(has(open.head, "application/openmetrics-text; version=1.0.0"));
+  Node node(config);
+  node.host<Counter>();
+  REQUIRE(node.start().ok());
+  const HttpReply text =
+      http_ask(node.figures().health_port, "GET", "/metrics",
+               "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n");
+  CHECK(text.body.ends_with("\n# EOF\n"));
+  CHECK(has(text.body, "catga_node_ready{service=\"orders\",instance=\"embedded\"} 1\n"));
+  CHECK(has(text.body, ",revision=\""));
+  config.metrics.enabled = false;
+  Node silent(config);
+  silent.host<Counter>();
+  REQUIRE(silent.start().ok());
+  const HttpReply none = http_ask(silent.figures().health_port, "GET", "/metrics");
+  CHECK(none.status == 404);
+  CHECK(has(none.body, "metrics.enabled"));
 }
 
 TEST_CASE("an operator's order is counted and told, without the key it is about") {
@@ -364,6 +467,35 @@ TEST_CASE("a reader of the stream hears events, and goes on where it stopped") {
       nlohmann::json::parse(http_ask(stand.port(), "GET", "/api/v1/events?limit=1&after=0").body);
   CHECK(page["events"].size() == 1);
   CHECK(page["next"] == "1");
+}
+
+TEST_CASE("a browser that never reads its stream holds up nobody, and loses its place") {
+  Config config = quiet();
+  config.admin.threads = 4;
+  config.admin.stream_clients = 1;
+  Stand stand(config);
+  const auto stream_status = [&stand] {
+    HttpConnection next(stand.port());
+    next.send(stream_request);
+    return std::stoi(next.read_until("\r\n\r\n").substr(9, 3));
+  };
+  HttpConnection sleeper(stand.port());
+  sleeper.send(stream_request);
+  const auto begin = std::chrono::steady_clock::now();
+  int status = stream_status();
+  while (status == 200 && std::chrono::steady_clock::now() - begin < std::chrono::seconds(10))
+    status = stream_status();  // it came before the sleeper
+  REQUIRE(status == 503);
+  const std::string event = "{\"text\":\"" + std::string(16'000, 'x') + "\"}";
+  while (status != 200 && std::chrono::steady_clock::now() - begin < std::chrono::seconds(60)) {
+    const auto before = std::chrono::steady_clock::now();
+    for (int i = 0; i < 500; ++i) stand.events.push("catga.node.joined", event);
+    CHECK(http_ask(stand.port(), "GET", "/livez").status == 200);
+    CHECK(http_ask(stand.port(), "GET", "/api/v1/cluster").status == 200);
+    CHECK(std::chrono::steady_clock::now() - before < std::chrono::seconds(3));
+    status = stream_status();
+  }
+  CHECK(status == 200);
 }
 
 TEST_CASE("streams are counted: one too many is told to come again, and probes do not notice") {

@@ -1,6 +1,7 @@
 // Counting from many threads, the text that Prometheus reads, and what a node writes into it.
 #include <catga/runtime/telemetry/metrics.hpp>
 #include <catga/runtime/telemetry/node_metrics.hpp>
+#include <catga/runtime/telemetry/series.hpp>
 #include <catga/runtime/telemetry/traffic_metrics.hpp>
 
 #include <doctest/doctest.h>
@@ -115,6 +116,127 @@ TEST_CASE("label values are escaped, so that nobody can forge a sample") {
   Exposition out("a\"b\\c\nd");
   out.add(metric("catga_shards_configured"), {}, std::uint64_t{64});
   CHECK(has(out.text(), "catga_shards_configured{service=\"a\\\"b\\\\c\\nd\"} 64\n"));
+}
+
+TEST_CASE("OpenMetrics is what a scraper gets that asks for it, and nobody else") {
+  CHECK(metrics_format("") == MetricsFormat::prometheus);
+  CHECK(metrics_format("text/plain") == MetricsFormat::prometheus);
+  CHECK(metrics_format("*/*") == MetricsFormat::prometheus);
+  CHECK(metrics_format("application/openmetrics-text") == MetricsFormat::open_metrics);
+  CHECK(metrics_format("application/openmetrics-text;version=0.0.1") == MetricsFormat::prometheus);
+  CHECK(metrics_format("application/openmetrics-text;version=1.0.0,"
+                       "application/openmetrics-text;version=0.0.1;q=0.75,text/plain;q=0.5") ==
+        MetricsFormat::open_metrics);  // Prometheus
+  CHECK(metrics_format("application/openmetrics-text;version=0.0.1;q=0.75,"
+                       "application/openmetrics-text;version=1.0.0;q=0.7") ==
+        MetricsFormat::open_metrics);
+}
+
+TEST_CASE(
+    "in OpenMetrics a counter's family has no _total, its samples have, and the end is said") {
+  Exposition out("orders");
+  out.add(metric("catga_redis_rollbacks_total"), {}, std::uint64_t{2});
+  out.add(metric("catga_view_version"), {}, std::uint64_t{7});
+  const std::string text = out.text(MetricsFormat::open_metrics);
+  CHECK(has(text, "# TYPE catga_redis_rollbacks counter\n"));
+  CHECK(has(text, "# HELP catga_redis_rollbacks "));
+  CHECK(has(text, "\ncatga_redis_rollbacks_total{service=\"orders\"} 2\n"));
+  CHECK(has(text, "# TYPE catga_view_version gauge\n"));
+  CHECK(text.ends_with("\n# EOF\n"));
+  CHECK_FALSE(has(out.text(), "EOF"));
+  CHECK(has(out.text(), "# TYPE catga_redis_rollbacks_total counter\n"));
+  std::set<std::string_view> families;  // two of one name would be refused
+  for (const MetricRow& row : metric_table) {
+    std::string_view name = row.name;
+    if (row.type == MetricType::counter) name.remove_suffix(6);
+    CHECK(families.insert(name).second);
+    CHECK(row.help.find_first_of("\"\\\n") == row.help.npos);  // would have to be escaped
+  }
+}
+
+TEST_CASE("where no scrape says which node it was, the series can say it themselves") {
+  Exposition out("orders", "n1");
+  add_process(out);
+  out.add(metric("catga_view_version"), {}, std::uint64_t{7});
+  CHECK(has(out.text(), "catga_view_version{service=\"orders\",instance=\"n1\"} 7\n"));
+  CHECK(has(out.text(), "\nprocess_open_fds "));
+}
+
+namespace {
+std::size_t series_of(std::uint32_t most, const std::map<std::string, Kind, std::less<>>& kinds,
+                      const std::map<std::string, std::vector<std::string>>& sagas) {
+  const SeriesPlan plan = plan_series(most, kinds, sagas);
+  NodeMetrics metrics(plan.kinds, 16);
+  metrics.host_sagas(plan.sagas);
+  const TrafficMetrics traffic(plan.kinds);
+  for (const auto& [name, kind] : kinds)
+    for (int event = 0; event < 40; ++event) metrics.of(name).published(std::to_string(event));
+  NodeMetrics::Now now;
+  for (const auto& [type, steps] : plan.sagas) {
+    now.saga_types.push_back(type);
+    now.sagas[type].by_version[1] = 0;
+  }
+  Exposition out("orders");
+  add_process(out);
+  metrics.write(out, now);
+  traffic.write(out);
+  const std::string text = out.text();
+  std::size_t lines = 0;
+  for (std::size_t at = 0; at < text.size(); at = text.find('\n', at) + 1)
+    lines += text[at] != '#' ? 1 : 0;
+  return lines;
+}
+}  // namespace
+
+TEST_CASE("a scrape stays within metrics.max_series, and what has no name of its own is _other") {
+  std::map<std::string, Kind, std::less<>> kinds;
+  std::map<std::string, std::vector<std::string>> sagas;
+  for (int i = 0; i < 12; ++i) {
+    Kind kind;
+    kind.name = "kind" + std::to_string(i);
+    for (int j = 0; j < 12; ++j) kind.messages.push_back({"M" + std::to_string(j), false, {}, {}});
+    kinds.emplace(kind.name, kind);
+    sagas.emplace("saga" + std::to_string(i), std::vector<std::string>(8, "step"));
+  }
+  for (const std::uint32_t most : {1000U, 1500U, 2000U, 5000U, 10'000U, 20'000U, 40'000U}) {
+    CAPTURE(most);
+    CHECK(series_of(most, kinds, sagas) <= most);
+  }
+  CHECK(series_of(40'000, kinds, sagas) > 20'000);
+  CHECK(plan_series(40'000, kinds, sagas).left_out == 0);
+  const SeriesPlan plan = plan_series(2000, kinds, sagas);
+  CHECK(plan.kinds.at("kind0").messages.size() == 6);
+  CHECK(plan.kinds.size() == 1);
+  CHECK(plan.left_out == 6 + 11 * 13 + 12 * 9);
+  CHECK(plan_series(2000, kinds).kinds.size() == plan.kinds.size());
+  NodeMetrics metrics(plan.kinds, 16);
+  metrics.of("kind0").answered(11, std::nullopt, 1);
+  metrics.of("kind7").answered(3, std::nullopt, 1);
+  const std::string text = text_of(metrics);
+  const std::string done = "catga_requests_succeeded_total{service=\"orders\",";
+  CHECK(has(text, done + "kind=\"kind0\",message=\"_other\"} 1\n"));
+  CHECK(has(text, done + "kind=\"_other\",message=\"_other\"} 1\n"));
+}
+
+TEST_CASE(
+    "what waits in mailboxes and what is remembered is the sum over kinds, never less than none") {
+  const auto kinds = one_kind();
+  NodeMetrics metrics(kinds, 64);
+  KindMetrics& account = metrics.of("account");
+  for (int i = 0; i < 5; ++i) account.posted();
+  account.handled(3);
+  account.handled(std::uint64_t{0} - 1);  // a turn was taken back into the queue
+  metrics.of("elsewhere").posted();
+  account.remembers(300);
+  account.remembers(std::uint64_t{0} - 100);
+  std::string text = text_of(metrics);
+  CHECK(has(text, "catga_messages_queued{service=\"orders\",place=\"mailbox\"} 4\n"));
+  CHECK(has(text, "catga_idempotency_bytes{service=\"orders\"} 200\n"));
+  account.handled(9);  // a scrape may meet what went before what came
+  account.remembers(std::uint64_t{0} - 900);
+  text = text_of(metrics);
+  CHECK(has(text, "catga_messages_queued{service=\"orders\",place=\"mailbox\"} 1\n"));
+  CHECK(has(text, "catga_idempotency_bytes{service=\"orders\"} 0\n"));
 }
 
 TEST_CASE("what is known from the start is shown with 0") {
@@ -281,6 +403,8 @@ TEST_CASE("callers count what they ask by kind and message; what is hosted elsew
   traffic.answered(traffic.place_of("elsewhere", "Deposit"), nullptr, 200'000);
   traffic.sent(traffic.place_of("elsewhere", "Deposit"), Pattern::tell, false);
   traffic.sent(traffic.place_of("", ""), Pattern::event, true);
+  traffic.event_received("account");
+  traffic.event_received("elsewhere");
   Exposition out("orders");
   traffic.write(out);
   const std::string text = out.text();
@@ -300,6 +424,9 @@ TEST_CASE("callers count what they ask by kind and message; what is hosted elsew
   CHECK(has(text, sent + "\"_other\",pattern=\"tell\",route=\"remote\"} 1\n"));
   CHECK(has(text, sent + "\"_other\",pattern=\"event\",route=\"local\"} 1\n"));
   CHECK(has(text, "catga_retry_attempts_total{service=\"orders\",kind=\"account\"} 1\n"));
+  const std::string came = "catga_messages_received_total{service=\"orders\",kind=";
+  CHECK(has(text, came + "\"account\",pattern=\"event\"} 1\n"));
+  CHECK(has(text, came + "\"_other\",pattern=\"event\"} 1\n"));
 }
 
 TEST_CASE("among many kinds and messages each is found by its own names") {
@@ -328,11 +455,18 @@ TEST_CASE("steps of a saga are timed by name and end; those of an each are one")
   metrics.saga("order").stepped("charge", nullptr, 2'000'000);
   metrics.saga("order").stepped("line#3", &broken, 2'000'000);
   metrics.saga("order").ended("compensated", 1500, 7);
+  metrics.saga("order").retried("line#3");
+  metrics.saga("order").retried("line");
+  metrics.saga("order").retried("gone");
   metrics.saga("elsewhere").ended("completed", 20, 3);
   const std::string text = text_of(metrics);
   const std::string steps = "catga_saga_step_duration_seconds_count{service=\"orders\",";
   CHECK(has(text, steps + "saga=\"order\",step=\"charge\",outcome=\"ok\"} 1\n"));
   CHECK(has(text, steps + "saga=\"order\",step=\"line\",outcome=\"failed\"} 1\n"));
+  const std::string retries = "catga_saga_step_retries_total{service=\"orders\",saga=\"order\",";
+  CHECK(has(text, retries + "step=\"line\"} 2\n"));
+  CHECK(has(text, retries + "step=\"charge\"} 0\n"));
+  CHECK(has(text, retries + "step=\"_other\"} 1\n"));
   CHECK(has(text,
             "catga_saga_duration_seconds_sum{service=\"orders\",saga=\"order\","
             "outcome=\"compensated\"} 1.5\n"));
