@@ -102,6 +102,18 @@ Status insist(Log& log, const std::string& what, std::chrono::milliseconds patie
   }
 }
 
+std::string addresses_in(const std::vector<std::string>& urls) {
+  std::string all;
+  for (const std::string& url : urls) {
+    const auto scheme = url.find("://");
+    std::string rest = scheme == url.npos ? url : url.substr(scheme + 3);
+    rest.resize(std::min(rest.find('/'), rest.size()));
+    if (const auto login = rest.rfind('@'); login != rest.npos) rest.erase(0, login + 1);
+    all += (all.empty() ? "" : ",") + rest;
+  }
+  return all;
+}
+
 // ---- connections -------------------------------------------------------------------------------------------------
 
 Connections::Connections(const Config& config, Log& log, Incarnation process)
@@ -125,7 +137,8 @@ Status Connections::open_nats(NodeStanding& standing, std::function<void(bool up
   callbacks.on_lost = [this, on_link] {
     lost_at_ = boot_ms();
     log_.write(Severity::error, "nats", "catga.nats.lost",
-               "the connection to NATS is lost; it is tried again");
+               "the connection to NATS is lost; it is tried again",
+               {{"server.address", addresses_in(config_.nats.urls)}});
     on_link(false);
   };
   callbacks.on_back = [this, on_link] {

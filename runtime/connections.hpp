@@ -53,6 +53,9 @@ struct InboxListener {
 };
 
 /// Opened once, closed once.
+/// Of URLs no more than hosts and ports, with commas: for the log.
+std::string addresses_in(const std::vector<std::string>& urls);
+
 class Connections {
  public:
   Connections(const Config& config, Log& log, Incarnation process);

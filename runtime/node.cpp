@@ -504,14 +504,19 @@ struct Node::Private {
     answers.store(api.get(), std::memory_order_release);
   }
 
+  std::vector<LogField> draining_fields(const std::string& cause) const {
+    return {{"cause", cause},
+            {"shards", static_cast<std::int64_t>(host->held.load())},
+            {"entities", static_cast<std::int64_t>(host->active.load())},
+            {"deadline_s", config.drain.timeout.count() / 1000}};
+  }
+
   /// As drain() begins, but the process stays: it can be looked at, and calls of others go on to their owners.
   Status leave_the_ring() {
     if (!driver) return Error{Code::rejected, "an embedded node has nobody to give its shards to"};
     if (leaving.exchange(true)) return Done{};
     log.write(Severity::info, "node", "catga.node.draining",
-              "an operator has it give its shards away",
-              {{"cause", std::string("operator")},
-               {"shards", static_cast<std::int64_t>(host->held.load())}});
+              "an operator has it give its shards away", draining_fields("operator"));
     caf::anon_send(host->node, actors::LeaveSoon{});
     driver->leave();
     return Done{};
@@ -522,14 +527,19 @@ struct Node::Private {
     if (!is_up) {
       redis_lost_at = boot_ms();
       return log.write(Severity::error, "store", "catga.redis.lost", "Redis is lost: " + why,
-                       {{"error", why}});
+                       {{"server.address", config.redis.sentinels.empty()
+                                               ? addresses_in({config.redis.url})
+                                               : addresses_in(config.redis.sentinels)},
+                        {"error", why}});
     }
     const std::int64_t since = redis_lost_at.exchange(0);
     const std::int64_t outage = since == 0 ? 0 : boot_ms() - since;
     log.write(Severity::info, "store", "catga.redis.restored",
               "Redis is connected: " + why +
                   (since == 0 ? "" : ", after " + std::to_string(outage) + " ms"),
-              {{"outage_ms", outage}});
+              {{"outage_ms", outage},
+               {"pending", static_cast<std::int64_t>(stores ? stores->state().waiting().now
+                                                            : std::uint64_t{0})}});
   }
 
   /// The stream of events of all nodes, to and from NATS.
@@ -1115,9 +1125,7 @@ int Node::run() {
     return leave(self.refusal_code);
   }
   self.log.write(Severity::info, "node", "catga.node.draining",
-                 "asked to stop: giving the shards away",
-                 {{"cause", std::string("signal")},
-                  {"shards", static_cast<std::int64_t>(self.host->held.load())}});
+                 "asked to stop: giving the shards away", self.draining_fields("signal"));
   const auto patience = self.config.drain.timeout + self.config.drain.linger + 20s;
   systemd.say("STOPPING=1\nEXTEND_TIMEOUT_USEC=" +
               std::to_string(std::chrono::microseconds(patience).count()));

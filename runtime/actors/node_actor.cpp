@@ -141,7 +141,7 @@ void NodeActor::view_adopted(const ViewNews& news) {
   const ViewChange change = changes(before ? *before->view : none, *news.view);
   rebalance_.adopted(!change.joined.empty(), situation_.leaving, boot_ms());
   host_.log.in_view(news.view->version.value);
-  say_what_changed(before ? *before->view : none, *news.view, news.self);
+  say_what_changed(before.get(), *news.view, news.self);
   new_part(change, before ? *before->view : none, *news.view);
   host_.names.learn(*news.view);
   {
@@ -179,8 +179,10 @@ void NodeActor::situation_changed() {
 }
 
 /// Every node writes it into its log; the stream has it from one of them.
-void NodeActor::say_what_changed(const MembershipView& before, const MembershipView& after,
+void NodeActor::say_what_changed(const Standing* was, const MembershipView& after,
                                  Incarnation self) {
+  const MembershipView none;
+  const MembershipView& before = was != nullptr ? *was->view : none;
   const ViewChange change = changes(before, after);
   const auto ups =
       std::count_if(after.members.begin(), after.members.end(),
@@ -191,29 +193,42 @@ void NodeActor::say_what_changed(const MembershipView& before, const MembershipV
     return known && reporter_of(after, member.incarnation) == self;
   };
   const auto say = [&](Severity severity, EventName event, const std::string& text,
-                       const Member& member, LogField more) {
+                       const Member& member, std::initializer_list<LogField> more) {
+    std::vector<LogField> fields{{"catga.peer.id", member.name},
+                                 {"catga.peer.incarnation", text_of(member.incarnation)}};
+    fields.insert(fields.end(), more);
     host_.log.write(severity, "membership", speaks(member) ? event : event.in_log_only(), text,
-                    {{"catga.peer.id", member.name},
-                     {"catga.peer.incarnation", text_of(member.incarnation)},
-                     std::move(more)});
+                    fields);
+  };
+  const auto shards_of = [&](const Member& member) {
+    std::int64_t shards = 0;
+    for (std::uint32_t i = 0; was != nullptr && i < host_.config.cluster.shards; ++i)
+      shards += was->placement.target(ShardId{i}) == member.incarnation ? 1 : 0;
+    return LogField{"shards", shards};
   };
   for (const Member& member : change.joined) {
     say(Severity::info, "catga.node.joined",
         "node " + member.name + " is up, " + std::to_string(ups) + " in all", member,
-        {"nodes", static_cast<std::int64_t>(ups)});
+        {{"nodes", static_cast<std::int64_t>(ups)},
+         {"version", member.app_version},
+         {"weight", static_cast<std::int64_t>(member.weight)}});
   }
   for (const Member& member : change.leaving) {
     const bool own = member.incarnation == self;
     say(Severity::info, "catga.node.draining",
         "node " + member.name + (own ? " (this one)" : "") + " gives its shards away", member,
-        {"shards", static_cast<std::int64_t>(host_.held.load())});
+        {shards_of(member)});
   }
   for (const Member& member : change.ended) {
     const bool planned = member.state == MemberState::leaving;
     say(planned ? Severity::info : Severity::warn, "catga.node.left",
         "node " + member.name +
             (planned ? " has left" : " is gone: its session ended or it was evicted"),
-        member, {"cause", std::string(planned ? "planned" : "evicted")});
+        member,
+        {{"cause", std::string(planned ? "planned" : "evicted")},
+         shards_of(member),
+         {"uptime_s",
+          std::max<std::int64_t>(0, (host_.standing.cluster_now() - member.joined_ms) / 1000)}});
   }
 }
 
@@ -332,18 +347,26 @@ void NodeActor::tell_if_over() {
 void NodeActor::tell_if_stuck() {
   const std::int64_t now = boot_ms();
   if (!part_.is_stuck(now)) return;
-  std::string shards;
+  std::string shards, first_is;
+  std::set<std::string> to;
   std::size_t count = 0;
   for (std::uint32_t i = 0; i < host_.config.cluster.shards && count < 16; ++i) {
     if (!rebalance_.is_pending(ShardId{i}) && !part_.taking.contains(ShardId{i})) continue;
+    if (count == 0) first_is = name_of(host_.doors[i]->look().state);
     shards += (count++ == 0 ? "" : ",") + std::to_string(i);
+    to.insert(host_.names.of(situation_.standing->placement.target(ShardId{i})));
   }
+  std::string names;
+  for (const std::string& name : to) names += (names.empty() ? "" : ",") + name;
   host_.log.write(Severity::warn, "handoff", "catga.rebalance.stuck",
                   "no shard has moved for " + std::to_string((now - part_.progress_at) / 1000) +
                       " s; " + std::to_string(rebalance_.pending() + part_.taking.size()) +
                       " of this node's wait",
                   {{"catga.rebalance.id", std::to_string(part_.id)},
                    {"shards", shards},
+                   {"catga.node.from", host_.node_id},
+                   {"catga.node.to", names},
+                   {"step", first_is},
                    {"waited_ms", now - part_.progress_at}});
 }
 

@@ -23,8 +23,7 @@ class NodeActor final : public caf::event_based_actor {
  private:
   void view_came(const ViewNews& news);
   void view_adopted(const ViewNews& news);
-  void say_what_changed(const MembershipView& before, const MembershipView& after,
-                        Incarnation self);
+  void say_what_changed(const Standing* was, const MembershipView& after, Incarnation self);
   void count_change(const ViewChange& change, bool seen_before);
   void count_rebalance(bool look);
   void count_moves(std::int64_t now);

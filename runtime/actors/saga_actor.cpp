@@ -369,7 +369,7 @@ void SagaActor::act(saga_action::Tell& action) {
                      {"catga.saga.id", saga_.key},
                      {"catga.saga.step", news.step},
                      {"cause", news.standing.cause},
-                     {"error", news.text}});
+                     {news.what == SagaNews::What::resumed ? "verb" : "error", news.text}});
   };
   switch (news.what) {
     case SagaNews::What::started:

@@ -482,7 +482,8 @@ void ShardActor::act(const DropMemory& action) {
             " is no longer ours: " + std::to_string(entities().size()) + " entities leave memory",
         {shard_field(shard_.id),
          {"catga.shard.epoch", std::to_string(shard_.token.epoch.value)},
-         {"cause", std::string(action.cause == LossCause::fenced ? "fenced" : "rollback")}});
+         {"cause", std::string(action.cause == LossCause::fenced ? "fenced" : "rollback")},
+         {"held", static_cast<std::int64_t>(held_.size())}});
   }
   {
     const auto guard = door_.lock();
@@ -508,6 +509,7 @@ void ShardActor::act(const Reroute&) { routes_changed_ = true; }
 
 void ShardActor::act(const SendOffer& action) {
   if (std::exchange(offered_, action.move) != action.move) {
+    offered_at_ = boot_ms();
     offered_to_ = action.to;
     tell_move("catga.shard.handoff.started",
               "shard " + std::to_string(shard_.id.value) + " is offered to " + node_name(action.to),
@@ -548,7 +550,9 @@ void ShardActor::act(const MoveEnded& action) {
       tell_move("catga.shard.handoff.failed",
                 "the move of shard " + std::to_string(shard_.id.value) + " to " +
                     node_name(offered_to_) + " is given up for now",
-                situation_->self, offered_to_, "planned", {{"error", std::string("given up")}});
+                situation_->self, offered_to_, "planned",
+                {{"step", std::string(pause_.since() != 0 ? "drain" : "offer")},
+                 {"error", std::string("given up")}});
   }
   offered_ = 0;
 }
@@ -983,6 +987,7 @@ void ShardActor::act(const SendHandover& action) {
     }
     chunks.back().push_back(std::move(envelope));
   };
+  queued_before_ = returned_.size() + held_.size();
   for (Envelope& envelope : std::exchange(returned_, {})) add(envelope);
   for (Held& one : std::exchange(held_, {})) add(one.envelope);
   host_.buffered_bytes.fetch_sub(std::exchange(held_bytes_, 0), std::memory_order_relaxed);
@@ -1065,6 +1070,8 @@ void ShardActor::moved_away(Incarnation owner, Epoch epoch) {
             situation_->self, owner, "planned",
             {{"catga.shard.epoch", std::to_string(epoch.value)},
              {"entities", static_cast<std::int64_t>(entities_before_)},
+             {"queued", static_cast<std::int64_t>(queued_before_)},
+             {"duration_ms", offered_at_ == 0 ? gap : boot_ms() - offered_at_},
              {"drain_ms", drained_at_ - pause_.since()},
              {"transfer_ms", transferred_at_ - drained_at_},
              {"unavailable_ms", gap}});

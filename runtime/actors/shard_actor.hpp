@@ -196,13 +196,14 @@ class ShardActor final : public caf::event_based_actor {
   std::int64_t drained_at_ = 0, transferred_at_ = 0;
   std::uint64_t offered_ = 0;  // the move told as started; 0: none
   Incarnation offered_to_;
+  std::int64_t offered_at_ = 0;
   std::uint64_t claiming_for_ = 0;  // the rebalance whose claim was told, plus 1
   Incarnation moving_to_;
   Epoch moving_epoch_;
   std::int64_t slot_held_since_ = 0;  // our place among the moves under way
   std::string_view mode_ = "takeover";
   Incarnation came_from_;
-  std::size_t entities_before_ = 0;
+  std::size_t entities_before_ = 0, queued_before_ = 0;
 };
 
 }  // namespace catga::actors

@@ -1,6 +1,7 @@
 // A join, a kill and a drain, as a stranger reads them in the log, and as the stream of events shows
 // them.
 #include <catga/runtime/messaging/nats.hpp>
+#include <catga/runtime/telemetry/cluster_events.hpp>
 #include <catga/runtime/telemetry/event_feed.hpp>
 
 #include "scene.hpp"
@@ -44,6 +45,29 @@ class Stream {
     for (const json& event : events_)
       if (event["event.name"] == name) found.push_back(event);
     return found;
+  }
+  /// Each has no other fields than its row of the table, and `whole` ones have all of them.
+  void check_fields(const std::set<std::string>& whole) {
+    const auto words = [](std::string_view text) {
+      std::set<std::string> all;
+      while (!text.empty()) {
+        const auto end = std::min(text.find(','), text.size());
+        all.emplace(text.substr(0, end));
+        text.remove_prefix(std::min(end + 1, text.size()));
+      }
+      return all;
+    };
+    const std::set<std::string> common = words(common_event_fields);
+    const std::lock_guard guard(lock_);
+    for (const json& event : events_) {
+      const std::string name = event["event.name"];
+      const std::set<std::string> fields = words(event_table[place_of_event(name)].fields);
+      for (const auto& [key, value] : event.items())
+        CHECK_MESSAGE((common.contains(key) || fields.contains(key)), name << " has " << key);
+      if (!whole.contains(name)) continue;
+      for (const std::string& field : fields)
+        CHECK_MESSAGE(event.contains(field), name << " lacks " << field);
+    }
   }
   void forget() {
     const std::lock_guard guard(lock_);
@@ -132,6 +156,12 @@ TEST_CASE("a join, a kill and a drain are each told in a dozen lines, and the st
     published += one["catga.peer.id"] == "d" ? 1 : 0;
   CHECK(published == 1);  // logged by four
 
+  const std::set<std::string> whole{"catga.node.joined",          "catga.node.left",
+                                    "catga.node.suspected",       "catga.node.drained",
+                                    "catga.rebalance.planned",    "catga.rebalance.completed",
+                                    "catga.shard.handoff.started"};
+  stream.check_fields(whole);
+
   // one is killed
   scene.let_them_meet();
   mark();
@@ -154,6 +184,9 @@ TEST_CASE("a join, a kill and a drain are each told in a dozen lines, and the st
     CHECK(move["catga.node.from"] == "b");
   }
 
+  CHECK(stream.of("catga.node.left")[0]["shards"] > 0);
+  stream.check_fields(whole);
+
   // one is asked to stop
   mark();
   scene.node("c").signal(SIGTERM);
@@ -172,6 +205,11 @@ TEST_CASE("a join, a kill and a drain are each told in a dozen lines, and the st
     CHECK(std::count_if(all.begin(), all.end(), says) == 1);
   }
   CHECK(eventually([&] { return stream.of("catga.node.drained").size() == 1; }));
+  stream.check_fields(whole);
+  for (const json& move : moves()) {
+    CHECK(move["duration_ms"] >= move["unavailable_ms"]);
+    CHECK(move.contains("queued"));
+  }
 }
 
 namespace {
