@@ -420,11 +420,31 @@ TEST_CASE(
   scene.launch("a", {}, environment(collector));
   scene.expect_ready("a");
   TracedCaller caller(scene);
-  caller.call("source.k.Emit", R"({"count":1,"whisper":false})");
-  const json emitted = only(collector, "source/Emit", server);
-  const json handled = only(collector, "process source/Counted", consumer);
-  const json asked = only(collector, "follower/Follow", client);
-  const json followed = only(collector, "follower/Follow", server);
+  // A new subscription begins with what is published from now on, and a node is ready before it has begun.
+  std::vector<json> handlings;
+  const auto emit = [&] {
+    caller.call("source.k.Emit", R"({"count":1,"whisper":false})");
+    return eventually(
+        [&] { return !(handlings = named(collector, "process source/Counted")).empty(); }, 1s);
+  };
+  REQUIRE(eventually(emit));
+  const json handled = handlings[0];
+  const auto beside = [&](const std::string& name, int kind, auto fits) {
+    json found;
+    REQUIRE_MESSAGE(eventually([&] {
+                      for (const json& span : named(collector, name))
+                        if (span["kind"] == kind && fits(span)) found = span;
+                      return !found.is_null();
+                    }),
+                    name);
+    return found;
+  };
+  const json emitted =
+      beside("source/Emit", server, [&](const json& span) { return child_of(handled, span); });
+  const json asked =
+      beside("follower/Follow", client, [&](const json& span) { return child_of(span, handled); });
+  const json followed =
+      beside("follower/Follow", server, [&](const json& span) { return child_of(span, asked); });
   CHECK(emitted["traceId"] == outer_trace);
   CHECK(child_of(handled, emitted));
   CHECK(child_of(asked, handled));
