@@ -1,5 +1,6 @@
 // Dead letters: events that a subscription could not handle, kept in order per source entity under the tag of the shard
-// that the subscription's part lives on; and tells that could not be delivered, under that of their source's shard.
+// that the subscription's part lives on; and tells that could not be delivered and timers whose handler fails, under that
+// of their source's shard.
 // Bytes in, bytes out, as in stores.hpp, whose rules for answers hold here too.
 #pragma once
 #include "catga/persistence/stores.hpp"
@@ -28,12 +29,24 @@ struct TellLetter {
   std::string letter;
 };
 
+/// A timer that leaves the table of timers for a sequence of letters.
+struct TimerLetter {
+  LetterBox box;
+  std::string member;       ///< in the table
+  std::int64_t due_ms = 0;  ///< set to another time, it is another timer
+  std::int64_t now_ms = 0;  ///< the rest as in TellLetter
+  std::uint64_t cap = 0;
+  std::uint64_t cap_bytes = 0;
+  std::string letter;
+};
+
 struct LetterAnswer {
   enum class Outcome {
     ok,
     conflict,  ///< the sequence is not as long as expected: `length` is what it is
     full,      ///< nothing written
-    already,  ///< park_tell: the entry is not in the outbox, an earlier copy of the call took it out
+    already,  ///< park_tell: the entry is not in the outbox, an earlier copy of the call took it out.
+              ///< park_timer: it is not in the table, or set anew
     fenced,
   } outcome = Outcome::ok;
   std::uint64_t length = 0;  ///< now
@@ -64,6 +77,8 @@ class LetterStore {
   /// Moves an entry of the outbox to the end of a sequence, at once or not at all: so it is parked once, however
   /// often this is asked, and whatever became of the letter meanwhile.
   virtual void park_tell(TellLetter tell, Then<LetterAnswer> then) = 0;
+  /// The same for a timer.
+  virtual void park_timer(TimerLetter timer, Then<LetterAnswer> then) = 0;
   /// All sequences of the shard.
   virtual void boxes(ShardId shard, const OwnerToken& token, Then<LetterBoxes> then) = 0;
   /// Of one sequence, from its head.

@@ -26,7 +26,7 @@ std::optional<LetterLine> line_of(const LetterBoxes::Box& box) {
 }
 
 Error not_done(const DeadLetter& letter, const Error& error) {
-  std::string text = "the tell " + letter.event.name + " to " + text_of(letter.target) +
+  std::string text = "the message " + letter.event.name + " to " + text_of(letter.target) +
                      " is still parked: " + error.text;
   if (error.code == Code::expired)
     text +=

@@ -1,4 +1,5 @@
-// Tells that could not be delivered, of the entities on the shards that this node serves, as operators see them.
+// Tells that could not be delivered, and timers whose handler fails, of the entities on the shards that this node serves,
+// as operators see them.
 //
 // The actor of a shard moves such a tell from the outbox to the letters of its source, in one step (LetterStore::park_tell).
 // What is done with it afterwards is said here, under the token of the shard: read, sent again, thrown away. A tell is sent

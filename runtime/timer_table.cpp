@@ -94,6 +94,12 @@ std::optional<std::int64_t> TimerTable::next_due() const {
   return queue_.begin()->first;
 }
 
+std::optional<TimerEntry> TimerTable::find(const std::string& member) const {
+  const auto known = timers_.find(member);
+  if (known == timers_.end()) return std::nullopt;
+  return TimerEntry{member, known->second.due_ms, known->second.message};
+}
+
 void TimerTable::clear() {
   timers_.clear();
   queue_.clear();

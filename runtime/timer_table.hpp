@@ -33,6 +33,8 @@ class TimerTable {
   /// What became of a write to it is not known: it does not fire until the store, read after this, shows it.
   void forget(const std::string& member);
   std::optional<std::int64_t> next_due() const;
+  /// As the store has it.
+  std::optional<TimerEntry> find(const std::string& member) const;
   std::int64_t horizon() const { return horizon_; }
   std::size_t size() const { return timers_.size(); }
   void clear();

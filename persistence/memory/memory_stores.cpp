@@ -817,24 +817,19 @@ struct MemoryStores::Private {
       });
     }
     void park_tell(TellLetter tell, Then<LetterAnswer> then) override {
-      using Outcome = LetterAnswer::Outcome;
-      all_.run<LetterAnswer>(then, [&](std::int64_t) -> LetterAnswer {
-        if (all_.standing(tell.box.shard) != tell.box.token) return {Outcome::fenced, 0};
+      all_.run<LetterAnswer>(then, [&](std::int64_t) {
         Shard& shard = all_.shards[tell.box.shard];
-        const auto found = shard.letters.find(tell.box.name);
-        const std::uint64_t length =
-            found == shard.letters.end() ? 0 : found->second.letters.size();
         const Result<StreamId> id = parse_stream_id(tell.stream_id);
         const auto entry = id.ok() ? shard.outbox.find(*id) : shard.outbox.end();
-        if (entry == shard.outbox.end()) return {Outcome::already, length};
-        const std::uint64_t bytes = shard.letter_bytes + tell.letter.size();
-        if (length >= tell.cap || bytes > tell.cap_bytes) return {Outcome::full, length};
-        shard.outbox.erase(entry);
-        shard.letter_bytes = bytes;
-        Shard::Box& box =
-            shard.letters.try_emplace(tell.box.name, Shard::Box{tell.now_ms, {}}).first->second;
-        box.letters.push_back(std::move(tell.letter));
-        return {Outcome::ok, box.letters.size()};
+        return leave(tell, entry != shard.outbox.end(), [&] { shard.outbox.erase(entry); });
+      });
+    }
+    void park_timer(TimerLetter timer, Then<LetterAnswer> then) override {
+      all_.run<LetterAnswer>(then, [&](std::int64_t) {
+        Shard& shard = all_.shards[timer.box.shard];
+        const auto entry = shard.timers.find(timer.member);
+        const bool there = entry != shard.timers.end() && entry->second.first == timer.due_ms;
+        return leave(timer, there, [&] { shard.timers.erase(entry); });
       });
     }
     void boxes(ShardId shard, const OwnerToken& token, Then<LetterBoxes> then) override {
@@ -888,6 +883,23 @@ struct MemoryStores::Private {
     }
 
    private:
+    /// What leaves its place for a letter, at once or not at all.
+    template <class One, class Remove>
+    LetterAnswer leave(One& one, bool is_there, Remove remove) {
+      using Outcome = LetterAnswer::Outcome;
+      if (all_.standing(one.box.shard) != one.box.token) return {Outcome::fenced, 0};
+      Shard& shard = all_.shards[one.box.shard];
+      const std::uint64_t length = letters_of(one.box).size();
+      if (!is_there) return {Outcome::already, length};
+      const std::uint64_t bytes = shard.letter_bytes + one.letter.size();
+      if (length >= one.cap || bytes > one.cap_bytes) return {Outcome::full, length};
+      remove();
+      shard.letter_bytes = bytes;
+      Shard::Box& box =
+          shard.letters.try_emplace(one.box.name, Shard::Box{one.now_ms, {}}).first->second;
+      box.letters.push_back(std::move(one.letter));
+      return {Outcome::ok, length + 1};
+    }
     std::vector<std::string> letters_of(const LetterBox& box) const {
       const auto& boxes = all_.shards[box.shard].letters;
       const auto found = boxes.find(box.name);

@@ -587,6 +587,22 @@ class RedisLetterStore final : public LetterStore {
                        .then = answer_by<LetterAnswer>(read, std::move(then))});
   }
 
+  void park_timer(TimerLetter timer, Then<LetterAnswer> then) override {
+    const LetterBox& box = timer.box;
+    const ShardKeys keys(cluster_, box.shard);
+    const auto read = [](Reply reply) { return Result<LetterAnswer>(letter_answer_of(reply)); };
+    of(box.shard).submit(
+        Pipeline::Call{.script = Script::park_timer,
+                       .keys = {keys.owner(), keys.letters(box.name), keys.letters(),
+                                keys.letter_bytes(), keys.timers(), keys.timer_messages()},
+                       .arguments = {text_of(box.token), box.name, std::to_string(timer.now_ms),
+                                     std::to_string(timer.cap), std::to_string(timer.cap_bytes),
+                                     std::move(timer.member), std::to_string(timer.due_ms),
+                                     std::move(timer.letter)},
+                       .writes = true,
+                       .then = answer_by<LetterAnswer>(read, std::move(then))});
+  }
+
   void boxes(ShardId shard, const OwnerToken& token, Then<LetterBoxes> then) override {
     ask_boxes(shard, token, {},
               [this, shard, token, then = std::move(then)](Result<LetterBoxes> names) {

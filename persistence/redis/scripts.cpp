@@ -416,6 +416,23 @@ call('ZADD',KEYS[3],'NX',ARGV[3],ARGV[2])
 return {'OK',call('RPUSH',KEYS[2],ARGV[7])}
 )lua";
 
+// The same for a timer, which may have been set anew meanwhile.
+// KEYS 1 owner, 2 sequence, 3 index, 4 bytes of tells and timers, 5 timers, 6 their messages
+// ARGV 1 token, 2 index member, 3 now, 4 cap, 5 cap of bytes, 6 timer, 7 due, 8 letter
+// returns {'OK' | 'ALREADY' | 'FULL', length}
+constexpr std::string_view park_timer = R"lua(
+local length=call('LLEN',KEYS[2])
+local due=call('ZSCORE',KEYS[5],ARGV[6])
+if not due or tonumber(due)~=tonumber(ARGV[7]) then return {'ALREADY',length} end
+local bytes=tonumber(call('GET',KEYS[4]) or '0')+#ARGV[8]
+if length>=tonumber(ARGV[4]) or bytes>tonumber(ARGV[5]) then return {'FULL',length} end
+call('ZREM',KEYS[5],ARGV[6])
+call('HDEL',KEYS[6],ARGV[6])
+call('SET',KEYS[4],string.format('%d',bytes))
+call('ZADD',KEYS[3],'NX',ARGV[3],ARGV[2])
+return {'OK',call('RPUSH',KEYS[2],ARGV[8])}
+)lua";
+
 struct Text {
   Script script;
   std::string_view name, head, first_prelude, second_prelude, body;
@@ -451,6 +468,7 @@ constexpr std::array<Text, script_count> texts{{
     {Script::read_letters, "read_letters", any_memory, fence, "", read_letters},
     {Script::take_letter, "take_letter", any_memory, fence, "", take_letter},
     {Script::park_tell, "park_tell", needs_memory, fence, "", park_tell},
+    {Script::park_timer, "park_timer", needs_memory, fence, "", park_timer},
 }};
 
 const Text& entry_of(Script script) {

@@ -5,7 +5,7 @@
 // replica, on a primary short of replicas, with a full disk and, without `flags=allow-oom`, with
 // full memory. Reads are scripts too, and without the flag `no-writes`, so that a demoted primary
 // answers READONLY and not with what it remembers. Only scripts that add users' data (`shard_commit`,
-// `saga_create`, `saga_commit`, `first_seen`, `dead_letter`, `park_tell`) lack `allow-oom`: with full memory they
+// `saga_create`, `saga_commit`, `first_seen`, `dead_letter`, `park_tell`, `park_timer`) lack `allow-oom`: with full memory they
 // are refused, while ownership, sessions, loading and trimming go on.
 #pragma once
 #include <array>
@@ -45,8 +45,9 @@ enum class Script : std::size_t {
   read_letters,
   take_letter,
   park_tell,
+  park_timer,
 };
-constexpr std::size_t script_count = 29;
+constexpr std::size_t script_count = 30;
 
 /// Lower case, as in errors: "shard_commit".
 std::string_view name_of(Script script);

@@ -348,9 +348,10 @@ void EntityActor::timer_failed(const Envelope& timer, const Error& error) {
         "a timer of " + text_of(timer.entity) + " failed: " + error.text,
         {{"catga.shard.id", static_cast<std::int64_t>(shard_.value)}, {"timer", timer.timer}});
   }
-  tell_shard(TimerFailed{gate_, timer.timer,
-                         error.code == Code::failed || error.code == Code::not_found ||
-                             error.code == Code::malformed});
+  tell_shard(TimerFailed{
+      gate_, timer.timer,
+      error.code == Code::failed || error.code == Code::not_found || error.code == Code::malformed,
+      std::string(name_of(error.code)) + ": " + error.text});
 }
 
 void EntityActor::timers_unsure(std::vector<std::string> members) {

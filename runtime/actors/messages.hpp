@@ -123,6 +123,14 @@ struct TimerFailed {
   std::shared_ptr<ShardGate> gate;  ///< as in OutboxGrew
   std::string member;
   bool ours = true;
+  std::string why;
+};
+struct TimerParked {
+  std::string member;
+  std::int64_t due_ms = 0;
+  std::uint64_t generation = 0;
+  OwnerToken token;
+  std::shared_ptr<Result<LetterAnswer>> answer;
 };
 struct TimersUnsure {
   std::shared_ptr<ShardGate> gate;  ///< as in OutboxGrew
@@ -219,6 +227,7 @@ CATGA_LOCAL_MESSAGE(TellParked)
 CATGA_LOCAL_MESSAGE(EventStored)
 CATGA_LOCAL_MESSAGE(TimersWritten)
 CATGA_LOCAL_MESSAGE(TimerFailed)
+CATGA_LOCAL_MESSAGE(TimerParked)
 CATGA_LOCAL_MESSAGE(TimersUnsure)
 CATGA_LOCAL_MESSAGE(OutboxGrew)
 CATGA_LOCAL_MESSAGE(MayLeave)

@@ -36,6 +36,13 @@ LogField shard_field(ShardId shard) {
   return {"catga.shard.id", static_cast<std::int64_t>(shard.value)};
 }
 
+/// Of its shot, the same at each attempt.
+OperationId operation_of(const TimerEntry& timer) {
+  std::string name = timer.member;
+  ByteWriter(name).i64(timer.due_ms);
+  return hash128(48, name);
+}
+
 bool elsewhere(const Shard& shard) {
   return shard.state == ShardState::none || shard.state == ShardState::forwarding;
 }
@@ -154,19 +161,10 @@ caf::behavior ShardActor::make_behavior() {
         arm();
       },
       [this](const TimerFailed& message) {
-        if (message.gate != gate_) return;
-        const std::int64_t now = host_.standing.cluster_now();
-        if (!message.ours) {
-          timers_.lost(message.member, now);
-        } else if (timers_.failed(message.member, now) == timer_attempts_many) {
-          host_.log.write(Severity::error, "entity", "",
-                          "a timer has failed " + std::to_string(timer_attempts_many) +
-                              " times and is tried again every 5 minutes: mend its handler, or "
-                              "take it back with turn.cancel",
-                          {shard_field(shard_.id), {"timer", message.member}});
-        }
+        if (message.gate == gate_) timer_failed(message);
         arm();
       },
+      [this](const TimerParked& message) { timer_parked(message); },
       [this](const TimersUnsure& message) {
         if (message.gate != gate_) return;
         for (const std::string& member : *message.members) timers_.forget(member);
@@ -358,6 +356,7 @@ void ShardActor::act(const Hydrate& action) {
   ++reading_;
   ++generation_;
   parking_.clear();
+  parking_timers_.clear();
   trimming_ = reading_more_ = false;
   timers_.clear();
   {
@@ -500,6 +499,7 @@ void ShardActor::act(const DropMemory& action) {
   ++generation_;
   ++reading_;
   parking_.clear();
+  parking_timers_.clear();
   hydrating_ = reading_more_ = trimming_ = false;
   timers_reading_ = 0;
   holds_.clear();
@@ -1393,6 +1393,101 @@ void ShardActor::tell_parked(const TellParked& message) {
   arm();
 }
 
+/// What has failed ten times is a dead letter. A reminder stays in the table, for its next tick would say the same; so do
+/// timers of a node that keeps no letters, and those that find no room.
+void ShardActor::timer_failed(const TimerFailed& message) {
+  const std::int64_t now = host_.standing.cluster_now();
+  if (!message.ours) return timers_.lost(message.member, now);
+  const unsigned attempts = timers_.failed(message.member, now);
+  if (attempts < timer_attempts_many) return;
+  const std::optional<TimerEntry> timer = timers_.find(message.member);
+  const Result<TimerMessage> said = parse_timer_message(timer ? timer->message : "");
+  if (keeps_letters() && said.ok() && !said->repeat) {
+    parking_timers_.insert_or_assign(message.member, GivenUp{timer->due_ms, attempts, message.why});
+    return park_timer(*timer);
+  }
+  if (attempts > timer_attempts_many) return;
+  host_.log.write(Severity::error, "entity", "",
+                  "a timer has failed " + std::to_string(timer_attempts_many) +
+                      " times and is tried again every 5 minutes: mend its handler, or "
+                      "take it back with turn.cancel",
+                  {shard_field(shard_.id), {"timer", message.member}});
+}
+
+/// It was read before: it can be read. What an operator sends again is a command of the entity to itself.
+void ShardActor::park_timer(const TimerEntry& timer) {
+  const GivenUp& given_up = parking_timers_.at(timer.member);
+  TimerMessage said = parse_timer_message(timer.message).value();
+  DeadLetter letter;
+  letter.target = letter.event.source = entity_of_timer(timer.member).value();
+  letter.event.id = operation_of(timer);
+  letter.event.at_ms = letter.first_ms = timer.due_ms;
+  letter.event.name = std::move(said.message);
+  letter.event.payload = std::move(said.payload);
+  letter.parked_ms = host_.standing.cluster_now();
+  letter.attempts = given_up.attempts;
+  letter.why = "timer " + timer.member.substr(timer.member.rfind('|') + 1) + ": " + given_up.why;
+  TimerLetter parked;
+  parked.box = {shard_.id, shard_.token, letter_box(std::string(tells_box), letter.target), true};
+  parked.member = timer.member;
+  parked.due_ms = timer.due_ms;
+  parked.now_ms = letter.parked_ms;
+  parked.cap = host_.config.events.parked_max;
+  parked.cap_bytes = tell_letters_bytes;
+  parked.letter = bytes_of(letter);
+  host_.stores.letters()->park_timer(
+      std::move(parked),
+      [self = self_handle(), member = timer.member, due = timer.due_ms, generation = generation_,
+       token = shard_.token](Result<LetterAnswer> answer) {
+        caf::anon_send(self,
+                       TimerParked{member, due, generation, token,
+                                   std::make_shared<Result<LetterAnswer>>(std::move(answer))});
+      });
+}
+
+/// Until it is known whether it was parked it does not fire: when it would, that is asked again.
+void ShardActor::timer_parked(const TimerParked& message) {
+  using Outcome = LetterAnswer::Outcome;
+  if (message.generation != generation_) return;
+  const std::optional<TimerEntry> timer = timers_.find(message.member);
+  const bool same = timer && timer->due_ms == message.due_ms;              // not set anew meanwhile
+  if (same) timers_.failed(message.member, host_.standing.cluster_now());  // asked, not fired
+  const Result<LetterAnswer>& answer = *message.answer;
+  const auto given_up = parking_timers_.find(message.member);
+  const bool ours = given_up != parking_timers_.end() && given_up->second.due_ms == message.due_ms;
+  if (!answer.ok() || !ours) return arm();
+  const LogField shard = shard_field(shard_.id), name{"timer", message.member};
+  switch (answer->outcome) {
+    case Outcome::fenced:
+      apply(WasFenced{message.token});
+      return arm();
+    case Outcome::full:
+      host_.log.write(Severity::warn, "entity", "",
+                      "there is no room for more dead letters in the shard: a timer that fails is "
+                      "tried again every 5 minutes, until some are retried or discarded",
+                      {shard, name});
+      break;
+    case Outcome::ok:
+      host_.log.write(Severity::error, "entity", "",
+                      "a timer is given up after " + std::to_string(given_up->second.attempts) +
+                          " attempts, " + given_up->second.why +
+                          ". It is a dead letter now: retry or discard it",
+                      {shard, name});
+      if (same) timers_.written({message.member, std::nullopt, {}});
+      break;
+    default:  // an earlier copy of the call did it, or a turn has taken the timer back
+      if (same) read_timers_again(message.member);
+  }
+  parking_timers_.erase(message.member);
+  arm();
+}
+
+void ShardActor::read_timers_again(const std::string& unsure) {
+  timers_.forget(unsure);
+  timers_again_at_ = boot_ms() + late_copy_ms;
+  if (!hydrating_) read_timers();
+}
+
 void ShardActor::trim_outbox() {
   if (trimming_ || shard_.state != ShardState::owned || boot_ms() - trimmed_at_ < trim_every_ms)
     return;
@@ -1417,6 +1512,11 @@ void ShardActor::fire_timers() {
   for (TimerEntry& timer : timers_.due(now)) {
     host_.metrics.timer_fired(now - timer.due_ms);
     if (sagas_.fire(timer)) continue;
+    if (const auto given_up = parking_timers_.find(timer.member);
+        given_up != parking_timers_.end() && given_up->second.due_ms == timer.due_ms) {
+      park_timer(timer);
+      continue;
+    }
     Result<EntityId> entity = entity_of_timer(timer.member);
     Result<TimerMessage> message = parse_timer_message(timer.message);
     if (!entity.ok() || !message.ok()) {
@@ -1424,8 +1524,6 @@ void ShardActor::fire_timers() {
                       {shard_field(shard_.id), {"timer", timer.member}});
       continue;
     }
-    std::string name = timer.member;
-    ByteWriter(name).i64(timer.due_ms);
     Envelope envelope;
     envelope.kind = MessageClass::timer;
     envelope.entity = std::move(*entity);
@@ -1433,7 +1531,7 @@ void ShardActor::fire_timers() {
     envelope.payload = std::move(message->payload);
     envelope.repeat = message->repeat;
     envelope.trace = message->trace;
-    envelope.operation = hash128(48, name);
+    envelope.operation = operation_of(timer);
     envelope.operation_ms = timer.due_ms;
     envelope.timer = std::move(timer.member);
     host_.metrics.of(envelope.entity.kind).timer_sent();

@@ -127,6 +127,10 @@ class ShardActor final : public caf::event_based_actor {
   bool keeps_letters() const;
   void park_tell(RelayEntry entry);
   void tell_parked(const TellParked& message);
+  void timer_failed(const TimerFailed& message);
+  void park_timer(const TimerEntry& timer);
+  void timer_parked(const TimerParked& message);
+  void read_timers_again(const std::string& unsure);
   void publish(RelayEntry event);
   void event_stored(const EventStored& message);
   void trim_outbox();
@@ -176,6 +180,12 @@ class ShardActor final : public caf::event_based_actor {
   std::vector<std::uint64_t> holds_;
   std::uint64_t generation_ = 0;  // of the relay: answers to older sendings are dropped
   std::unordered_map<std::string, std::string> parking_;  ///< tells given up, by stream id: why
+  struct GivenUp {
+    std::int64_t due_ms = 0;  ///< set anew, it is another timer
+    unsigned attempts = 0;
+    std::string why;
+  };
+  std::unordered_map<std::string, GivenUp> parking_timers_;
   bool trimming_ = false;
   std::uint64_t timers_number_ = 0, timers_reading_ = 0;  // the reading under way; 0: none
   std::int64_t trimmed_at_ = 0;

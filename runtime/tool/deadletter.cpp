@@ -1,4 +1,4 @@
-// catga deadletter: tells and events that could not be delivered or handled, and what to do with them.
+// catga deadletter: tells, timers and events that could not be delivered or handled, and what to do with them.
 #include "catga/runtime/tool/context.hpp"
 
 #include <CLI/CLI.hpp>
@@ -44,8 +44,9 @@ Query query_of(const Wanted& wanted) {
 }  // namespace
 
 void add_deadletter(CLI::App& app, Context& context) {
-  CLI::App* const group = app.add_subcommand("deadletter", "tells and events that were given up")
-                              ->require_subcommand(1);
+  CLI::App* const group =
+      app.add_subcommand("deadletter", "tells, timers and events that were given up")
+          ->require_subcommand(1);
   const auto wanted = std::make_shared<Wanted>();
   group->add_subcommand("list", "who has some")->callback([&context] {
     context.print(context.get("deadletters"),

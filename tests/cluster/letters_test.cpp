@@ -275,4 +275,83 @@ TEST_CASE("letters of tells take 4 MiB of a shard, and those behind follow when 
   CHECK(eventually([&] { return outbox_of(scene, "alice") == std::to_string(tells - fit - 1); }));
 }
 
+namespace {
+
+struct Sound {
+  using Reply = std::int64_t;
+  CATGA_MESSAGE(Sound);
+};
+struct SetAlarm {
+  using Reply = Done;
+  bool again = false;
+  CATGA_MESSAGE(SetAlarm, again);
+};
+struct Mend {
+  using Reply = Done;
+  CATGA_MESSAGE(Mend);
+};
+/// Makes no sound before it is mended.
+class Alarm {
+ public:
+  static constexpr std::string_view kind = "alarm";
+  using Handles = Messages<Sound, SetAlarm, Mend>;
+  struct State {
+    bool mended = false;
+    std::int64_t sounded = 0;
+    CATGA_FIELDS(mended, sounded);
+  } state;
+  std::int64_t on(const Sound&) {
+    if (!state.mended) throw std::runtime_error("the battery is flat");
+    return ++state.sounded;
+  }
+  Done on(Turn& turn, const SetAlarm& set) {
+    if (set.again)
+      turn.every("daily", 100ms, Sound{});
+    else
+      turn.after(100ms, Sound{}, "wake");
+    return {};
+  }
+  Done on(const Mend&) {
+    state.mended = true;
+    return {};
+  }
+};
+
+}  // namespace
+
+// Its ten attempts take eight and a half minutes.
+TEST_CASE("a timer that fails ten times is a dead letter, and a reminder that does is not") {
+  if (!servers_here()) return;
+  Scene scene;
+  Node node(scene.config("a"));
+  node.host<Alarm>();
+  must(node.start());
+  auto nats = must(connect(scene.config("x"), "test"));
+  const auto clock = [&](const std::string& key) { return node.ref<Alarm>(key); };
+  must(clock("daily").ask(SetAlarm{true}));
+  must(clock("once").ask(SetAlarm{false}));
+  REQUIRE(eventually([&] { return sequences(nats).size() == 1; }, 10min));
+  const std::map<std::string, std::string> once{{"kind", "alarm"}, {"key", "once"}};
+  const json letters = operators(nats, "GET", "deadletters/one", once)["body"]["letters"];
+  REQUIRE(letters.size() == 1);
+  CHECK(letters[0]["event"] == "Sound");
+  CHECK(letters[0]["target"] == "alarm/once");
+  CHECK(letters[0]["attempts"] == 10);
+  CHECK(letters[0]["why"] == "timer wake: failed: the handler threw: the battery is flat");
+  const ShardId shard = shard_of("alarm", "once", Scene::shards);
+  const auto due = [&] {
+    return redis_says(scene.servers.redis,
+                      {"ZSCORE", ShardKeys("test", shard).timers(), "e|alarm/once|wake"});
+  };
+  CHECK_MESSAGE(due().empty(), due());
+  CHECK(operators(nats, "POST", "deadletters/retry", once)["status"] != 200);  // not mended yet
+  for (const char* key : {"once", "daily"}) must(clock(key).ask(Mend{}));
+  CHECK(operators(nats, "POST", "deadletters/retry", once)["body"]["done"] == 1);
+  CHECK(must(clock("once").ask(Sound{})) == 2);  // it had sounded once
+  CHECK(sequences(nats).empty());
+  // The reminder goes on by itself.
+  std::int64_t asked = 0;
+  CHECK(eventually([&] { return must(clock("daily").ask(Sound{})) > ++asked; }, 6min));
+}
+
 }  // namespace catga::testing

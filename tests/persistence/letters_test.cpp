@@ -175,6 +175,60 @@ TEST_CASE("letters of tells are bounded by count and by bytes, and what finds no
   });
 }
 
+namespace {
+
+constexpr const char* timer = "e|account/a|bill";
+void set_timer(Stores& stores, OwnerToken token, std::int64_t due, const std::string& before,
+               const std::string& next) {
+  Commit commit;
+  commit.shard = shard;
+  commit.token = token;
+  commit.entity = {"account", "a"};
+  commit.expected = before;
+  commit.next = next;
+  commit.timers.push_back({timer, due, "message"});
+  const auto done = must(ask<Committed>(
+      [&](Then<Committed> then) { stores.state().commit(commit, std::move(then)); }));
+  REQUIRE(done.outcome == Committed::Outcome::ok);
+}
+LetterAnswer park_timer(Stores& stores, OwnerToken token, std::int64_t due,
+                        const std::string& letter, std::uint64_t bytes = 1000) {
+  return must(ask<LetterAnswer>([&](Then<LetterAnswer> then) {
+    stores.letters()->park_timer(
+        {{shard, token, "$tells:account/a", true}, timer, due, 1000, 100, bytes, letter},
+        std::move(then));
+  }));
+}
+std::size_t timers(Stores& stores, OwnerToken token) {
+  return must(ask<TimerPage>([&](Then<TimerPage> then) {
+           stores.state().read_timers(shard, token, 1'000'000, 100, std::move(then));
+         }))
+      .timers.size();
+}
+
+}  // namespace
+
+TEST_CASE("a timer leaves the table for the letters in one step, unless it was set anew") {
+  on_both([](Stores& stores) {
+    const OwnerToken token = claimed(stores, 1);
+    const LetterBox mine{shard, token, "$tells:account/a", true};
+    CHECK(park_timer(stores, token, 500, "letter").outcome == Outcome::already);
+    set_timer(stores, token, 500, "", "1.a");
+    CHECK(park_timer(stores, token, 500, "letter", 5).outcome == Outcome::full);
+    CHECK(timers(stores, token) == 1);
+    CHECK(park_timer(stores, token, 500, "letter").outcome == Outcome::ok);
+    CHECK(timers(stores, token) == 0);
+    CHECK(read(stores, mine).letters == std::vector<std::string>{"letter"});
+    set_timer(stores, token, 700, "1.a", "2.a");
+    CHECK(park_timer(stores, token, 500, "letter").outcome == Outcome::already);
+    CHECK(timers(stores, token) == 1);
+    const OwnerToken next = claimed(stores, 2, token);
+    CHECK(park_timer(stores, token, 700, "letter").outcome == Outcome::fenced);
+    CHECK(timers(stores, next) == 1);
+    CHECK(park_timer(stores, next, 700, "another").length == 2);
+  });
+}
+
 TEST_CASE("an owner that was replaced parks no tell") {
   on_both([](Stores& stores) {
     const OwnerToken old = claimed(stores, 1);

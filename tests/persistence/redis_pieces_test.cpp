@@ -78,7 +78,8 @@ TEST_CASE("every script opens with #!lua, and only those that add users' data ne
   const auto adds = [](Script script) {
     return script == Script::shard_commit || script == Script::saga_create ||
            script == Script::saga_commit || script == Script::first_seen ||
-           script == Script::dead_letter || script == Script::park_tell;
+           script == Script::dead_letter || script == Script::park_tell ||
+           script == Script::park_timer;
   };
   for (std::size_t i = 0; i < script_count; ++i) {
     const auto script = static_cast<Script>(i);

@@ -209,6 +209,18 @@ TEST_CASE("a timer whose fate is not known waits until the store shows it") {
   table.forget("nobody");
 }
 
+TEST_CASE("a timer is shown as the store has it, however often it has failed") {
+  TimerTable table;
+  table.load({{"t", 100, "m"}}, 1000);
+  REQUIRE(table.due(100).size() == 1);
+  table.failed("t", 100);
+  const auto shown = table.find("t");
+  REQUIRE(shown);
+  CHECK(shown->due_ms == 100);
+  CHECK(shown->message == "m");
+  CHECK_FALSE(table.find("u"));
+}
+
 TEST_CASE("a cleared table knows nothing") {
   TimerTable table;
   table.load({entry("one", 100)}, 1000);
