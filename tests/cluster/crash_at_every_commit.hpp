@@ -45,6 +45,7 @@ inline std::string last_words(const NodeProcess& node) {
 /// `scene.program` must host Bomb and wear CrashingStores. Needs a node to itself.
 inline void crash_at_every_commit(Scene& scene, const CrashStory& story) {
   LoneNode node(scene);
+  scene.ask_timeout = 1s;           // what was asked of the node that died is asked in vain
   Client& client = scene.client();  // waits until there is a cluster
   const int stride = crash_stride();
   std::random_device chance;

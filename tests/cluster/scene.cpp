@@ -101,7 +101,9 @@ void Scene::expect_ready(const std::string& name, Milliseconds patience) {
 
 Client& Scene::client() {
   if (!client_) {
-    client_ = std::make_unique<Client>(config("client"));
+    Config settings = config("client");
+    settings.ask.timeout = ask_timeout;
+    client_ = std::make_unique<Client>(settings);
     must(client_->connect());
   }
   return *client_;

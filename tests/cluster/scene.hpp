@@ -73,6 +73,7 @@ class Scene {
 
   Servers servers;
   std::string program = "catga-test-node";  ///< of the nodes that are launched
+  Milliseconds ask_timeout{5000};           ///< of the client
 
   /// Settings of a node in this program: few shards, quick to settle, silent.
   Config config(const std::string& name) const;
