@@ -134,11 +134,11 @@ Status Connections::open_nats(NodeStanding& standing, std::function<void(bool up
                               TrafficMetrics* counts) {
   standing_ = &standing;
   NatsCallbacks callbacks;
-  callbacks.on_lost = [this, on_link] {
+  callbacks.on_lost = [this, on_link](const std::string& why) {
     lost_at_ = boot_ms();
     log_.write(Severity::error, "nats", "catga.nats.lost",
-               "the connection to NATS is lost; it is tried again",
-               {{"server.address", addresses_in(config_.nats.urls)}});
+               "the connection to NATS is lost; it is tried again: " + why,
+               {{"server.address", addresses_in(config_.nats.urls)}, {"error", why}});
     on_link(false);
   };
   callbacks.on_back = [this, on_link] {

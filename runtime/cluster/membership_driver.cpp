@@ -281,7 +281,9 @@ void MembershipDriver::Private::take_in(Letters letters) {
 void MembershipDriver::Private::connect_if_absent() {
   if (nats || node.over || boot_ms() < connect_due) return;
   NatsCallbacks callbacks;
-  callbacks.on_lost = [mail = mail] { mail->post(NatsLost{"the connection to NATS is lost"}); };
+  callbacks.on_lost = [mail = mail](const std::string& why) {
+    mail->post(NatsLost{"the connection to NATS is lost: " + why});
+  };
   callbacks.on_back = [mail = mail] { mail->post(NatsBack{}); };
   // Threads of its own: heartbeats must not queue behind traffic.
   auto connection =
@@ -422,13 +424,7 @@ void MembershipDriver::Private::carry_out(const ViewAdopted& adopted) {
   standing.view_version.store(adopted.view->version.value, std::memory_order_relaxed);
   if (listener.on_view) listener.on_view(adopted.view, adopted.self);
   if (!adopted.rolled_back) return;
-  const ViewVersion after = adopted.view->version;
-  write(
-      Severity::error, "catga.redis.rolled_back",
-      "Redis shows an older member table than before: it has lost writes, perhaps of entities too",
-      {{"view_old", std::to_string(adopted.before.value)},
-       {"view_new", std::to_string(after.value)}});
-  if (listener.on_rollback) listener.on_rollback(adopted.before, after);
+  if (listener.on_rollback) listener.on_rollback(adopted.before, adopted.view->version);
 }
 
 void MembershipDriver::Private::carry_out(const ReadingRight& right) {
@@ -443,10 +439,7 @@ void MembershipDriver::Private::carry_out(const Impaired& impaired) {
   if (listener.on_impaired) listener.on_impaired(impaired.nodes);
 }
 
-void MembershipDriver::Private::carry_out(const NewPrimary& primary) {
-  write(Severity::error, "catga.redis.rolled_back",
-        "the Redis primary changed: what it had not replicated is lost; shards are checked",
-        {{"run_id_old", primary.before}, {"run_id_new", primary.after}});
+void MembershipDriver::Private::carry_out(const NewPrimary&) {
   if (listener.on_primary_changed) listener.on_primary_changed();
 }
 

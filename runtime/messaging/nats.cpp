@@ -57,10 +57,14 @@ void subscription_done(void* closure) {
   const std::unique_ptr<HandlerGate> freed_here(static_cast<HandlerGate*>(closure));
 }
 
-void connection_lost(natsConnection*, void* closure) {
+void connection_lost(natsConnection* nats, void* closure) {
   auto& held = *static_cast<CallbackGate*>(closure);
+  const char* said = nullptr;
+  const natsStatus status = natsConnection_GetLastError(nats, &said);
+  std::string why = status == NATS_OK ? "it was closed" : natsStatus_GetText(status);
+  if (said != nullptr && *said != '\0') why += std::string(" (") + said + ')';
   held.gate.pass([&] {
-    if (held.callbacks.on_lost) held.callbacks.on_lost();
+    if (held.callbacks.on_lost) held.callbacks.on_lost(std::move(why));
   });
 }
 

@@ -56,8 +56,8 @@ std::string mask_password(std::string_view url);
 
 /// Any of these may be empty. Called on nats.c's callback thread: post and return.
 struct NatsCallbacks {
-  std::function<void()> on_lost;  ///< the connection broke; it is tried again for ever
-  std::function<void()> on_back;  ///< it is there again, subscriptions included
+  std::function<void(std::string why)> on_lost;   ///< it broke; it is tried again for ever
+  std::function<void()> on_back;                  ///< it is there again, subscriptions included
   std::function<void(std::string why)> on_error;  ///< a slow consumer, a permission: for the log
 };
 

@@ -49,7 +49,7 @@ inline constexpr std::array event_table{
     EventRow{"catga.redis.lost", Severity::error, "server.address,error", "Redis does not answer, or its connection broke"},
     EventRow{"catga.redis.restored", Severity::info, "outage_ms,pending", "Redis answers again"},
     EventRow{"catga.redis.rolled_back", Severity::error, "run_id_old,run_id_new,view_old,view_new", "the primary changed and acknowledged data may be gone; every shard is taken anew"},
-    EventRow{"catga.nats.lost", Severity::error, "server.address", "this node is disconnected from NATS"},
+    EventRow{"catga.nats.lost", Severity::error, "server.address,error", "this node is disconnected from NATS"},
     EventRow{"catga.nats.restored", Severity::info, "outage_ms", "NATS is connected again"},
     EventRow{"catga.hot.shard", Severity::warn, "catga.shard.id,share,rate", "one shard takes more than hot.share of the node's messages, more than hot.min_rate a second, for hot.window; again after a minute"},
     EventRow{"catga.hot.entity", Severity::warn, "catga.entity.kind,catga.shard.id,share,rate,mailbox", "the same for one entity; its key is in no event, but in a line of the log for people"},

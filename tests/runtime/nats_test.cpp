@@ -155,11 +155,12 @@ TEST_CASE(
     "a lost connection is told, nothing is kept for later, and subscriptions come back with it") {
   if (!testing::servers_installed()) return;
   NatsServer server;
-  auto lost = std::make_shared<Once<int>>();
+  auto lost = std::make_shared<Once<std::string>>();
   auto back = std::make_shared<Once<int>>();
-  auto nats = connect(
-      config_for(server), "test",
-      {.on_lost = [lost] { lost->set(1); }, .on_back = [back] { back->set(1); }, .on_error = {}});
+  auto nats = connect(config_for(server), "test",
+                      {.on_lost = [lost](std::string why) { lost->set(std::move(why)); },
+                       .on_back = [back] { back->set(1); },
+                       .on_error = {}});
   REQUIRE(nats.ok());
   auto got = std::make_shared<Once<std::string>>();
   auto subscription = nats->subscribe(
@@ -167,6 +168,7 @@ TEST_CASE(
   REQUIRE(subscription.ok());
   server.kill9();
   REQUIRE(lost->comes());
+  CHECK_FALSE(lost->get().empty());
   CHECK_FALSE(nats->connected());
   const Status refused = nats->publish("s", "", "old");
   REQUIRE_FALSE(refused.ok());
