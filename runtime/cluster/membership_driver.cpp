@@ -439,7 +439,11 @@ void MembershipDriver::Private::carry_out(const Impaired& impaired) {
   if (listener.on_impaired) listener.on_impaired(impaired.nodes);
 }
 
-void MembershipDriver::Private::carry_out(const NewPrimary&) {
+// No event: each node tells one when it moves itself. This may be what others say, before we move.
+void MembershipDriver::Private::carry_out(const NewPrimary& primary) {
+  write(Severity::warn, "",
+        "the Redis primary changed: what it had not replicated is lost; shards are checked",
+        {{"run_id_old", primary.before}, {"run_id_new", primary.after}});
   if (listener.on_primary_changed) listener.on_primary_changed();
 }
 
