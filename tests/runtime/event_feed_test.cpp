@@ -163,6 +163,38 @@ TEST_CASE("a listener that never returns holds up nobody: what finds no room is 
   wake.notify_all();
 }
 
+TEST_CASE(
+    "events of another node are read as this version writes them, and as any JSON is written") {
+  Told told("p1");
+  Collector collector(told.feed);
+  told.feed.start({});
+  told.feed.arrived(
+      "[\n{\"event.name\":\"a\",\"catga.event.id\":\"q-1\",\"text\":\"},\\n{\"},\n"
+      "{\"event.name\":\"b\",\"catga.event.id\":\"q-2\",\"like a name\":\"\\\"event.name\\\":\"}]");
+  told.feed.arrived(
+      R"([{"event.name":"c","catga.event.id":"q-3"},{"catga.event.id":"q-4","event.name":"d"}])");
+  told.feed.arrived("[\n {\"event.name\":\"e\",\"catga.event.id\":\"q-5\"} ]");
+  const auto events = collector.wait_for(5);
+  REQUIRE(events.size() == 5);
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    CHECK(events[i].name == std::string(1, static_cast<char>('a' + i)));
+    CHECK(events[i].id == "q-" + std::to_string(i + 1));
+    CHECK(nlohmann::json::parse(events[i].json)["event.name"] == events[i].name);
+  }
+}
+
+TEST_CASE("an event that would break the line it is shown in is not passed on") {
+  Told told("p1");
+  Collector collector(told.feed);
+  told.feed.start({});
+  told.feed.arrived(
+      "[\n{\"event.name\":\"a\",\"catga.event.id\":\"q-1\",\"text\":\"two\nlines\"}]");
+  told.feed.arrived("[\n{\"event.name\":\"b\",\"catga.event.id\":\"q-2\"}]");
+  const auto events = collector.wait_for(1);
+  REQUIRE(events.size() == 1);
+  CHECK(events[0].id == "q-2");
+}
+
 TEST_CASE("rubbish on the subject of events is dropped") {
   Told told("p1");
   Collector collector(told.feed);
