@@ -14,6 +14,7 @@
 // actors, and tells its logger (750 of the 6,000 instructions of a query). And entities are far apart in memory: while one
 // runs, the next one is fetched into the cache.
 #pragma once
+#include "catga/runtime/actors/alarm_clock.hpp"
 #include "catga/runtime/admission.hpp"
 #include "catga/runtime/late_wake.hpp"
 
@@ -166,9 +167,24 @@ inline Backlog backlog_of(caf::scheduler::abstract_coordinator& scheduler) {
   return {shared.jobs.size(), shared.taken};
 }
 
+/// Workers with this queue, and a clock that is woken as rarely as they are.
+class Scheduler final : public caf::scheduler::coordinator<WorkerQueue> {
+ public:
+  using coordinator::coordinator;
+  AlarmClock& clock() noexcept override { return alarms_; }
+
+ private:
+  void stop() override {
+    alarms_.stop();
+    coordinator::stop();
+  }
+
+  AlarmClock alarms_;
+};
+
 /// For `caf::actor_system_config::module_factories`.
 inline caf::actor_system::module* make_scheduler(caf::actor_system& system) {
-  return new caf::scheduler::coordinator<WorkerQueue>(system);  // NOLINT: the system owns it
+  return new Scheduler(system);  // NOLINT: the system owns it
 }
 
 }  // namespace catga::actors
