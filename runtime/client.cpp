@@ -1,6 +1,7 @@
 #include "catga/runtime/client.hpp"
 
 #include "catga/entities/operation.hpp"
+#include "catga/persistence/named_thread.hpp"
 #include "catga/runtime/cluster/membership_wire.hpp"
 #include "catga/runtime/connections.hpp"
 #include "catga/runtime/subscriptions.hpp"
@@ -97,7 +98,7 @@ struct Client::Private {
     views = CATGA_TRY(connections->nats().subscribe(membership::view_subject(config.cluster.name),
                                                     "", [this](NatsMessage) { look_again(); }));
     CATGA_TRY(read_view());
-    reader = std::thread([this] { read_views(); });
+    reader = named_thread("catga.views", [this] { read_views(); });
     door.lead_to(connections->router());
     hear_events();
     return Done{};

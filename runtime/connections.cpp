@@ -1,5 +1,7 @@
 #include "catga/runtime/connections.hpp"
 
+#include "catga/persistence/named_thread.hpp"
+
 #include <algorithm>
 
 namespace catga {
@@ -182,7 +184,7 @@ void Connections::open_router(NodeStanding& standing, OwnerStore& owners, std::u
   router_ = std::make_unique<Router>(std::move(options), standing, owners, lanes_.get());
   router_->count_with(counts_);
   if (lanes_) lanes_->start(nats_);
-  clock_ = std::thread([this, on_clock = std::move(on_clock)] {
+  clock_ = named_thread("catga.clock", [this, on_clock = std::move(on_clock)] {
     while (!stopping_) {
       router_->tick();
       const bool busy = on_clock && on_clock();

@@ -2,6 +2,7 @@
 
 #include "catga/entities/operation.hpp"
 #include "catga/persistence/memory/memory_stores.hpp"
+#include "catga/persistence/named_thread.hpp"
 #include "catga/persistence/redis/primary_watch.hpp"
 #include "catga/runtime/actors/hot_spots.hpp"
 #include "catga/runtime/actors/inside.hpp"
@@ -381,7 +382,7 @@ struct Node::Private {
         Member{process, MemberState::up, config.node.id, config.node.weight, "-", "-", wall_ms()});
     caf::anon_send(host->node, actors::ViewNews{view, process});
     caf::anon_send(host->node, actors::SessionNews{true, process});
-    local_clock = std::thread([this] {
+    local_clock = named_thread("catga.clock", [this] {
       while (!stopping) {
         local_router->tick();
         look_at_load();

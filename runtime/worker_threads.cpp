@@ -1,5 +1,7 @@
 #include "catga/runtime/worker_threads.hpp"
 
+#include "catga/persistence/named_thread.hpp"
+
 namespace catga {
 
 WorkerThreads::WorkerThreads(unsigned threads, std::function<void()> tick,
@@ -7,7 +9,7 @@ WorkerThreads::WorkerThreads(unsigned threads, std::function<void()> tick,
     : tick_(std::move(tick)), every_(every) {
   for (unsigned i = 0; i < threads; ++i) {
     const bool ticks = i == 0 && tick_;
-    threads_.emplace_back([this, ticks] { work(ticks); });
+    threads_.push_back(named_thread("catga.handlers", [this, ticks] { work(ticks); }));
   }
 }
 

@@ -1,6 +1,7 @@
 // The pipeline's thread.
 #include "catga/persistence/redis/pipeline.hpp"
 
+#include "catga/persistence/named_thread.hpp"
 #include "catga/persistence/redis/backoff.hpp"
 
 #include <cassert>
@@ -32,7 +33,7 @@ Pipeline::Pipeline(std::shared_ptr<const RedisOptions> options,
       on_link_(std::move(on_link)),
       lost_at_(Clock::now()),
       commits_(options_->cluster),
-      thread_([this] { run(); }) {}
+      thread_(named_thread("catga.redis", [this] { run(); })) {}
 
 Pipeline::~Pipeline() {
   {
@@ -87,11 +88,6 @@ StateStore::Waiting Pipeline::waiting() const {
 // ---- the thread ---------------------------------------------------------------------------------
 
 void Pipeline::run() {
-  // SIGPIPE: hiredis writes to sockets that may be closed. The rest belongs to the thread that
-  // waits for signals.
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, nullptr);
   while (true) {
     {
       std::unique_lock lock(mutex_);

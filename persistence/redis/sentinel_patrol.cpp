@@ -1,6 +1,7 @@
 // The patrol's thread.
 #include "catga/persistence/redis/sentinel_patrol.hpp"
 
+#include "catga/persistence/named_thread.hpp"
 #include "catga/persistence/redis/connection.hpp"
 #include "catga/persistence/redis/primary_watch.hpp"
 
@@ -19,7 +20,7 @@ constexpr std::chrono::milliseconds interval{500};
 }  // namespace
 
 SentinelPatrol::SentinelPatrol(std::shared_ptr<const RedisOptions> options)
-    : options_(std::move(options)), thread_([this] { run(); }) {
+    : options_(std::move(options)), thread_(named_thread("catga.sentinel", [this] { run(); })) {
   assert(options_->primary != nullptr && !options_->sentinels.empty());
 }
 
@@ -33,9 +34,6 @@ SentinelPatrol::~SentinelPatrol() {
 }
 
 void SentinelPatrol::run() {
-  sigset_t all;  // as in the threads of pipelines: SIGPIPE, and signals that are not for us
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, nullptr);
   // Its own way through the list: a silent sentinel must not lead connections astray, only one that
   // has led to a primary is remembered for them.
   std::size_t further = 0;

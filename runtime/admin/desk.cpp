@@ -1,5 +1,6 @@
 #include "catga/runtime/admin/desk.hpp"
 
+#include "catga/persistence/named_thread.hpp"
 #include "catga/runtime/messaging/gateway_request.hpp"
 
 #include <nlohmann/json.hpp>
@@ -81,8 +82,9 @@ Status Desk::open(Api& api) {
   api_ = &api;
   answers_ = CATGA_TRY(nats_.subscribe(replies_ + "*.*", "",
                                        [this](const NatsMessage& message) { answered(message); }));
-  threads_.emplace_back([this] { work(quick_); });
-  for (std::size_t i = 0; i < slow_threads; ++i) threads_.emplace_back([this] { work(slow_); });
+  threads_.push_back(named_thread("catga.admin", [this] { work(quick_); }));
+  for (std::size_t i = 0; i < slow_threads; ++i)
+    threads_.push_back(named_thread("catga.admin", [this] { work(slow_); }));
   const auto heard = [this](const NatsMessage& message) { asked(message); };
   subscriptions_.push_back(CATGA_TRY(nats_.subscribe(admin_subject(prefix_, ""), "catga", heard)));
   subscriptions_.push_back(CATGA_TRY(nats_.subscribe(admin_subject(prefix_, node_), "", heard)));

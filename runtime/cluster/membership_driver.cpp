@@ -6,6 +6,7 @@
 // for NATS only while it is not a member.
 #include "catga/runtime/cluster/membership_driver.hpp"
 
+#include "catga/persistence/named_thread.hpp"
 #include "catga/runtime/cluster/cpu_share.hpp"
 #include "catga/runtime/cluster/fingerprint.hpp"
 #include "catga/runtime/cluster/membership_answers.hpp"
@@ -571,7 +572,7 @@ void MembershipDriver::start(Incarnation incarnation,
   own.node.name = own.config.node.id;
   own.node.shadow = own.config.node.shadow;
   own.node.canary = own.sources.post != nullptr;
-  own.thread = std::thread([driver = private_.get()] { driver->run(); });
+  own.thread = named_thread("catga.members", [driver = private_.get()] { driver->run(); });
 }
 
 void MembershipDriver::leave() { private_->mail->post(Leave{}); }

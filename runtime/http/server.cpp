@@ -1,5 +1,7 @@
 #include "catga/runtime/http/server.hpp"
 
+#include "catga/persistence/named_thread.hpp"
+
 #include <httplib.h>
 
 #include <algorithm>
@@ -19,7 +21,8 @@ constexpr std::size_t path_most = 512;  // keys of entities travel in the query
 class BoundedPool final : public httplib::TaskQueue {
  public:
   BoundedPool(std::size_t threads, std::size_t waiting_most) : waiting_most_(waiting_most) {
-    for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+    for (std::size_t i = 0; i < threads; ++i)
+      threads_.push_back(named_thread("catga.http", [this] { work(); }));
   }
 
   void enqueue(std::function<void()> task) override {
@@ -186,7 +189,7 @@ Result<std::unique_ptr<Server>> Server::open(Options options, Handler handler) {
                      "machine; choose another, or off"};
   }
   self.port = bound;
-  self.thread = std::thread([&self] { self.server.listen_after_bind(); });
+  self.thread = named_thread("catga.http", [&self] { self.server.listen_after_bind(); });
   while (!self.server.is_running())
     std::this_thread::yield();  // stop() before it would not stop it
   return server;

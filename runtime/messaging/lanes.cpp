@@ -1,5 +1,6 @@
 #include "catga/runtime/messaging/lanes.hpp"
 
+#include "catga/persistence/named_thread.hpp"
 #include "catga/runtime/late_wake.hpp"
 #include "catga/runtime/messaging/nats.hpp"
 #include "catga/runtime/standing.hpp"
@@ -28,7 +29,7 @@ Lanes::~Lanes() { stop(); }
 
 void Lanes::start(NatsConnection& nats) {
   nats_ = &nats;
-  thread_ = std::thread([this] { send_all(); });
+  thread_ = named_thread("catga.lanes", [this] { send_all(); });
 }
 
 void Lanes::stop() {

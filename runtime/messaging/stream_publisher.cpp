@@ -1,5 +1,6 @@
 #include "catga/runtime/messaging/stream_publisher.hpp"
 
+#include "catga/persistence/named_thread.hpp"
 #include "catga/runtime/messaging/event_message.hpp"
 #include "catga/runtime/standing.hpp"
 
@@ -23,7 +24,7 @@ StreamPublisher::StreamPublisher(NatsConnection& nats, Log& log, StreamOptions s
       stream_(std::move(stream)),
       prefix_(std::move(prefix)),
       acks_(prefix_ + "pa." + acks + '.'),
-      thread_([this] { work(); }) {}
+      thread_(named_thread("catga.stream", [this] { work(); })) {}
 
 StreamPublisher::~StreamPublisher() { close(); }
 

@@ -1,7 +1,8 @@
 #include "catga/runtime/telemetry/exporter.hpp"
 
+#include "catga/persistence/named_thread.hpp"
+
 #include <curl/curl.h>
-#include <signal.h>
 #include <zlib.h>
 
 #include <algorithm>
@@ -179,12 +180,7 @@ Exporter::~Exporter() { stop(milliseconds(0)); }
 void Exporter::start() {
   spans_.due = Clock::now() + settings_.traces.every;
   records_.due = Clock::now() + settings_.logs.every;
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);  // SIGTERM is for the thread that waits for it
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] { run(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  thread_ = named_thread("catga.export", [this] { run(); });
 }
 
 void Exporter::stop(milliseconds patience) {
