@@ -104,9 +104,10 @@ void Pipeline::run() {
       connect();
       continue;
     }
-    if (only_commits_wait()) {
+    if (shared_ && only_commits_wait()) {
       // Whoever is ready to run may have more for this trip: on a busy machine trips grow, on an
-      // idle one this returns at once. Loads and owner records do not wait for that.
+      // idle one this returns at once. Loads and owner records do not wait for that, nor does one
+      // hot entity, whose commits come one after the other.
       std::this_thread::yield();
     }
     travel(take_trip());
@@ -218,6 +219,7 @@ Pipeline::Trip Pipeline::take_trip() {
     commits_sent_ += group.commits.size();
     trip.push_back({.call = std::nullopt, .group = std::move(group)});
   }
+  shared_ = trip.size() > 1;
   return trip;
 }
 

@@ -107,6 +107,7 @@ class Pipeline {
   // Of the thread alone.
   std::unique_ptr<Connection> connection_;  // none: not connected
   unsigned failures_ = 0;
+  bool shared_ = false;  // the last trip carried more than one request
   bool told_down_ = false;
   Clock::time_point lost_at_;
   std::vector<std::string_view> words_;
