@@ -765,7 +765,9 @@ void Activation::written(Committed answer) {
     send_commit();
     forming_.waiting.reserve(batch.waiting.size());
   }
+  host_.answers_begin(batch.waiting.size());
   for (Waiting& waiting : batch.waiting) answer_now(std::move(waiting));
+  host_.answers_end();
   let_pass();  // queries that waited while the commit's fate was open
   pump();
   send_asks();

@@ -45,7 +45,8 @@ using Waitlist = std::list<Element>;
 
 /// Bounds and times of an activation; ms and bytes.
 struct ActivationLimits {
-  std::size_t turns_uncommitted = 256;
+  std::size_t turns_uncommitted =
+      512;  ///< so a commit has up to half as many: half a millisecond of Redis
   std::size_t bytes_held = 1 << 20;
   std::uint64_t state_max = 1 << 20;
   std::size_t reply_max = 64 * 1024;
@@ -76,6 +77,9 @@ class ActivationHost {
   virtual void load(Load load) = 0;        ///< answer by loaded()
   virtual void commit(Commit commit) = 0;  ///< answer by committed()
   virtual void answer(const Envelope& to, Result<std::string> answer) = 0;
+  /// Around the answers of one commit: so many answer() follow.
+  virtual void answers_begin(std::size_t count) { (void)count; }
+  virtual void answers_end() {}
   /// A repeat gets the answer that was remembered, and nothing runs.
   virtual void repeated() {}
   /// The commit's outbox is in the store. `ids` is empty when they are not known (an earlier copy wrote them).

@@ -947,8 +947,9 @@ struct Node::Private {
                           caf::exit_reason::kill);  // it ends the shards, they their entities
     }
     if (system) system->await_all_actors_done();  // they use the stores until their last message
-    while (host && host->active.load(std::memory_order_acquire) != 0)
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));  // CAF does not count entities
+    while (host && (host->active.load(std::memory_order_acquire) != 0 ||
+                    host->answering.load(std::memory_order_acquire) != 0))
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));  // CAF does not count these
     stores
         .reset();  // its threads answer what is open and end; answers to actors that ended go nowhere
     member_store.reset();

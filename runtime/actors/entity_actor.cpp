@@ -4,6 +4,7 @@
 #include "catga/runtime/late_wake.hpp"
 
 #include <caf/abstract_actor.hpp>
+#include <caf/make_counted.hpp>
 #include <caf/scheduler/abstract_coordinator.hpp>
 #include <caf/send.hpp>
 
@@ -318,7 +319,19 @@ void EntityActor::answer(const Envelope& to, Result<std::string> answer) {
                      answer.ok() ? std::nullopt : std::optional<Code>(answer.error().code),
                      now_ns_ - to.arrived_ns);
   }
+  if (answers_ && answer.ok() && host_.router.is_own(to))
+    return answers_->add(to.correlation, std::move(*answer));
   host_.router.answer(to, std::move(answer), token_.epoch, now_ns_);
+}
+
+void EntityActor::answers_begin(std::size_t count) {
+  if (count >= Answers::least) answers_ = caf::make_counted<Answers>(host_, count, now_ns_);
+}
+
+void EntityActor::answers_end() {
+  if (!answers_) return;
+  answers_->leave();
+  answers_ = nullptr;
 }
 
 void EntityActor::outbox_written(std::vector<std::string> entries, std::vector<std::string> ids) {

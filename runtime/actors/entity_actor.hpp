@@ -4,6 +4,7 @@
 // actor classes, which take 1.7 KiB each: CAF's workers run it, as they run every resumable, and its
 // mailbox is a word (D40). One worker at a time is in resume(); all but post() and gauge() belongs to it.
 #pragma once
+#include "catga/runtime/actors/answers.hpp"
 #include "catga/runtime/actors/mailbox.hpp"
 #include "catga/runtime/actors/messages.hpp"
 #include "catga/runtime/actors/surroundings.hpp"
@@ -88,6 +89,8 @@ class EntityActor final : public caf::ref_counted, public caf::resumable, privat
   void load(Load load) override;
   void commit(Commit commit) override;
   void answer(const Envelope& to, Result<std::string> answer) override;
+  void answers_begin(std::size_t count) override;
+  void answers_end() override;
   void repeated() override { counts_.repeated(); }
   void outbox_written(std::vector<std::string> entries, std::vector<std::string> ids) override;
   void timers_written(std::vector<TimerWrite> timers) override;
@@ -152,7 +155,8 @@ class EntityActor final : public caf::ref_counted, public caf::resumable, privat
   std::uint64_t received_ = 0;
   std::uint64_t outbox_hold_ = 0;
   std::int64_t wake_at_ = 0;
-  std::unique_ptr<TurnSpans> spans_;  ///< null while nobody traces
+  std::unique_ptr<TurnSpans> spans_;     ///< null while nobody traces
+  caf::intrusive_ptr<Answers> answers_;  ///< of the commit being answered, if there are many
   bool draining_ = false;
   bool left_ = false;
   bool retry_armed_ = false;

@@ -111,6 +111,7 @@ struct Host {
   std::atomic<std::uint64_t> buffered_bytes{0};  ///< in the queues of shards that move
   std::atomic<std::uint64_t> forwarded{0};       ///< messages sent on to other nodes
   std::atomic<std::uint32_t> active{0};          ///< entities in memory
+  std::atomic<std::uint32_t> answering{0};       ///< commits whose answers wait for a worker
   /// How often Redis changed its primary, or lost its last writes, that we know of. Counted before
   /// any request runs at the new one: a shard that sees it grow takes everything anew first.
   std::atomic<std::uint64_t> primary_changes{0};

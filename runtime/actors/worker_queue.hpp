@@ -107,6 +107,13 @@ class WorkerQueue : public caf::policy::unprofiled {
     for (caf::resumable* job : left) function(job);
   }
 
+  /// With the lock held: whether there is a worker to be woken, who is on its way from now on.
+  static bool wakes_another(coordinator_data& shared) {
+    if (shared.sleeping <= shared.woken) return false;
+    ++shared.woken;
+    return true;
+  }
+
  private:
   inline static thread_local const coordinator_data* works_for =
       nullptr;  ///< this thread, if a worker
@@ -150,12 +157,6 @@ class WorkerQueue : public caf::policy::unprofiled {
     for (int line = 0; line < lines; ++line)
       __builtin_prefetch(reinterpret_cast<const char*>(job) + line * line_bytes);
   }
-
-  static bool wakes_another(coordinator_data& shared) {
-    if (shared.sleeping <= shared.woken) return false;
-    ++shared.woken;
-    return true;
-  }
 };
 
 /// Jobs that wait for a worker. Thread-safe.
@@ -173,6 +174,24 @@ class Scheduler final : public caf::scheduler::coordinator<WorkerQueue> {
   using coordinator::coordinator;
   AlarmClock& clock() noexcept override { return alarms_; }
 
+  /// A job made by a worker that goes on with its own: it is for another, if one sleeps.
+  void enqueue_for_another(caf::resumable* job) {
+    {
+      const std::lock_guard guard(data().lock);
+      data().jobs.push_back(job);
+    }
+    share_jobs();
+  }
+  /// The worker that says it will be a while: another begins with the jobs it has made.
+  void share_jobs() {
+    bool wake = false;
+    {
+      const std::lock_guard guard(data().lock);
+      wake = !data().jobs.empty() && WorkerQueue::wakes_another(data());
+    }
+    if (wake) data().work.notify_one();
+  }
+
  private:
   void stop() override {
     alarms_.stop();
@@ -181,6 +200,11 @@ class Scheduler final : public caf::scheduler::coordinator<WorkerQueue> {
 
   AlarmClock alarms_;
 };
+
+/// Null in a simulation, which has one worker.
+inline Scheduler* real_scheduler(caf::scheduler::abstract_coordinator& scheduler) {
+  return dynamic_cast<Scheduler*>(&scheduler);
+}
 
 /// For `caf::actor_system_config::module_factories`.
 inline caf::actor_system::module* make_scheduler(caf::actor_system& system) {

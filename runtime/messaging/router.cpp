@@ -448,8 +448,7 @@ void Router::close() {
 void Router::answer(const Envelope& envelope, Result<std::string> answer, Epoch epoch,
                     std::int64_t now_ns) {
   if (!envelope.reply_to) return;
-  // Of our own, and no other node had a hand in it: there is nothing to learn from it.
-  if (answer.ok() && envelope.reply_to == options_.process && envelope.hops == 0)
+  if (answer.ok() && is_own(envelope))
     return finish(envelope.correlation, std::move(answer), now_ns);
   wire::Reply reply;
   reply.correlation = envelope.correlation;

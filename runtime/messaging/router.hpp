@@ -62,6 +62,12 @@ class Router final : public Messenger {
   /// this moment, if the caller has read it.
   void answer(const Envelope& envelope, Result<std::string> answer, Epoch epoch,
               std::int64_t now_ns = 0);
+  /// A good answer to it goes to an ask of this process, and nobody learns anything else from it: finish() will do.
+  bool is_own(const Envelope& envelope) const {
+    return envelope.reply_to == options_.process && envelope.hops == 0;
+  }
+  /// Ends an ask of this process; one that has ended is left as it is.
+  void finish(std::uint64_t correlation, Result<std::string> answer, std::int64_t now_ns = 0);
   /// Sends an envelope on to another node (a forward, MSG). false: too much waits for that node.
   bool send(Incarnation to, const Envelope& envelope);
 
@@ -119,7 +125,6 @@ class Router final : public Messenger {
   Table& table_of(std::uint64_t correlation) { return tables_[correlation % tables_.size()]; }
   Attempt attempt(std::uint64_t correlation, Pending& pending);
   void leave(Attempt&& attempt);
-  void finish(std::uint64_t correlation, Result<std::string> answer, std::int64_t now_ns = 0);
   void send_span(Envelope& envelope);
   void span_of(const Pending& pending, const Result<std::string>& answer);
   void act(std::uint64_t correlation, CallerAction action);

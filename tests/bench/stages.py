@@ -282,6 +282,7 @@ class Stages:
                 began = time.time()
                 joiner = world.launch(f"j{number}", shards=shards)
                 until(f"{joiner.name} is ready", joiner.ready, 60)
+                time.sleep(1.5)  # reading logs would take the processor from those who move
                 moves = settled_moves(stayers, joiner.name, began)
                 plans = [stamp(plan) for node in stayers
                          for plan in node.events("catga.rebalance.planned")
@@ -295,6 +296,8 @@ class Stages:
                 if loads[-1]["failed"]:
                     raise Trouble(f"{loads[-1]['failed']} commands failed while shards moved")
                 terminate_all([joiner])
+                # All have settled on the view without it; else some wait for the next and some do not.
+                time.sleep(1.5)
         self.details.update(move_shards=moved_each, move_rounds_ms=durations,
                             move_gap_ms_p50=percentile(gaps, 50),
                             move_gap_ms_max=max(gaps), move_load=loads)
