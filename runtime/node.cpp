@@ -669,15 +669,14 @@ struct Node::Private {
     };
     listener.on_links = [](bool, bool) {};  // said by the connections that carry the traffic
     listener.on_rollback = [this](ViewVersion before, ViewVersion after) {
-      log.write(
-          Severity::error, "store", "catga.redis.rolled_back",
-          "Redis shows an older table of members: its last acknowledged writes are gone; "
-          "every shard is taken anew",
-          {{"view_old", std::to_string(before.value)}, {"view_new", std::to_string(after.value)}});
+      log.write(Severity::error, "store", "",
+                "Redis shows an older table of members: its last acknowledged writes are gone; "
+                "every shard is taken anew");
       host->metrics.rollbacks += 1;
-      memory_in_doubt();
+      audit(
+          {{"view_old", std::to_string(before.value)}, {"view_new", std::to_string(after.value)}});
     };
-    listener.on_primary_changed = [this] { memory_in_doubt(); };
+    listener.on_primary_changed = [this] { audit({}); };
     listener.on_impaired = [this](std::vector<Incarnation> nodes) {
       caf::anon_send(host->node, actors::ImpairedNews{std::move(nodes)});
     };
@@ -700,15 +699,19 @@ struct Node::Private {
 
   /// On a connection's thread, before any request of this process runs at the new primary.
   void primary_changed(const std::string& before, const std::string& now) {
-    log.write(Severity::error, "store", "catga.redis.rolled_back",
+    log.write(Severity::error, "store", "",
               "another server answers for Redis: its last acknowledged writes may be gone; every "
-              "shard is taken anew",
-              {{"run_id_old", before}, {"run_id_new", now}});
+              "shard is taken anew");
     const std::lock_guard guard(lock);
     if (!wired) return;  // nothing is in memory yet, or any more
     host->metrics.rollbacks += 1;
-    memory_in_doubt();
+    audit({{"run_id_old", before}, {"run_id_new", now}});
     driver->primary_changed(before, now);
+  }
+  /// The event is told when it is known what became of the shards.
+  void audit(std::vector<LogField> change) {
+    host->audit.begins(std::move(change), host->held.load(), boot_ms());
+    memory_in_doubt();
   }
   void memory_in_doubt() {
     host->primary_changes.fetch_add(1, std::memory_order_release);

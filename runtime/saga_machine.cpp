@@ -698,6 +698,7 @@ void SagaMachine::tell_what_changed(SagaActions& actions) {
     news.what = SagaNews::What::stuck;
     news.step = progress_->parked()->step;
     news.text = progress_->parked()->note.text;
+    news.attempts = std::exchange(parked_after_, 0);
   } else if (before.status == SagaStatus::parked && now.status != SagaStatus::parked) {
     news.what = SagaNews::What::resumed;
     for (const JournalEntry& entry : progress_->journal()) {
@@ -792,6 +793,7 @@ std::vector<JournalEntry> SagaMachine::take_answers(const SagaMoment& moment) {
     for (const JournalEntry& entry : means.entries) {
       progress_->apply(entry);
       entries.push_back(entry);
+      if (entry.kind == EntryKind::parked) parked_after_ = answer.attempt;
     }
   }
   return entries;

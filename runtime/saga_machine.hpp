@@ -82,6 +82,8 @@ struct SagaNews {
   SagaStanding standing;
   std::string step;
   std::string text;
+  std::uint32_t attempts =
+      0;  ///< with stuck: of the step, by this owner; 0: not because of an answer
   std::int64_t lasted_ms = 0;  ///< with ended
   std::size_t entries = 0;     ///< with ended: of the journal
   bool failed = false;         ///< with ended: aborted, or an operator took an undo as done
@@ -304,6 +306,7 @@ class SagaMachine {
   std::vector<Envelope> waiters_;  ///< for the end
   std::set<std::string> fired_;
   std::map<AttemptKey, Attempt> attempts_;
+  std::uint32_t parked_after_ = 0;  ///< attempts of the step that parked it, until that is told
   std::optional<std::int64_t> wake_ms_;
   std::optional<std::int64_t> decision_wake_ms_;
   bool told_overdue_ = false, told_half_full_ = false;

@@ -17,6 +17,7 @@ constexpr std::int64_t nats_slow = 100, redis_slow = 200,
                        timer_slow = 100;  // ms: reasons to doubt oneself
 constexpr std::size_t self_pings_kept = 16;
 constexpr std::int64_t vote_again = 250, brake_again = 500;
+constexpr std::int64_t vote_lives = 1000;         // ms, as in Redis
 constexpr std::size_t all_acknowledge_up_to = 4;  // members; above, one watcher may stay silent
 constexpr std::int64_t fresh = 1000;  // ms: how long a heartbeat says where its node writes to
 constexpr std::int64_t alone_after = 60000;  // ms without any of those who disagreed
@@ -398,6 +399,7 @@ void Stepper::life_of(Incarnation node) {
   watch->probed = 0;
   watch->nobody = false;
   watch->brake.clear();
+  watch->accusers.clear();
   if (!std::exchange(watch->voted, false)) return;
   note(Note::What::cleared, node, silence);
   take_back(node, *watch);
@@ -452,6 +454,7 @@ void Stepper::heard_suspect(const Frame& heard) {
     return;
   }
   Watched* watch = watch_of(heard.about);
+  if (watch != nullptr) watch->accusers[heard.from] = now_;
   if (watch != nullptr && watch->probed == 0 && now_ - watch->life > node_.times.heartbeat)
     probe(heard.about, *watch);
 }
@@ -1128,9 +1131,14 @@ void Stepper::probe(Incarnation target, Watched& watch) {
 }
 
 void Stepper::vote(Incarnation target, Watched& watch, Evidence evidence) {
-  if (!watch.voted)
-    note(Note::What::suspected, target, now_ - watch.life,
-         evidence == Evidence::quiet ? "quiet" : "no_responders");
+  if (!watch.voted) {
+    std::erase_if(watch.accusers,
+                  [this](const auto& heard) { return now_ - heard.second > vote_lives; });
+    Note suspected{Note::What::suspected, target, now_ - watch.life,
+                   evidence == Evidence::quiet ? "quiet" : "no_responders"};
+    suspected.votes = static_cast<unsigned>(watch.accusers.size()) + 1;
+    act(std::move(suspected));
+  }
   watch.voted = watch.vote_open = watch.vote_stands = true;
   Frame suspect = frame(Frame::Type::suspect);
   suspect.about = target;

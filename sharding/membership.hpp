@@ -334,6 +334,7 @@ struct Note {
   Incarnation about;
   std::int64_t ms = 0;
   std::string text;
+  unsigned votes = 0;  ///< suspected: watchers that accuse `about` now, as far as heard; with ours
 };
 
 using Action = std::variant<AskJoin, AskRenew, AskState, AskEvict, AskWithdraw, AskReap, AskView,
@@ -365,6 +366,7 @@ struct Watched {
   int no_session = 0;         ///< how often in a row its session was missing
   bool unseen = false;        ///< the table has not been read since our vote was taken back
   std::uint64_t seen_by = 0;  ///< which read will show it; 0: not asked for yet
+  std::map<Incarnation, std::int64_t> accusers;  ///< other watchers that suspect it: when heard
   bool vote_stands = false;   ///< a vote of ours may be in Redis, or on its way there
   Ask withdraw;               ///< taking it back, once `voted` is over
   std::int64_t unsure = 0;    ///< nothing is acknowledged before this

@@ -232,7 +232,7 @@ class Step {
         shard_.move == event.move) {
       shard_.offered = false;
       back_off();
-      act(MoveEnded{false});
+      act(MoveEnded{false, shard_.move_backoff});
     }
   }
 
@@ -612,14 +612,14 @@ class Step {
   }
   void withdraw_offer() {
     act(SendAbort{shard_.peer, shard_.move});
-    act(MoveEnded{false});
     shard_.offered = false;
     back_off();
+    act(MoveEnded{false, shard_.move_backoff});
   }
   void abort_drain() {
     act(SendAbort{shard_.peer, shard_.move});
-    act(MoveEnded{false});
     back_off();
+    act(MoveEnded{false, shard_.move_backoff});
     enter(ShardState::owned);
     act(Serve{shard_.token, false});
   }

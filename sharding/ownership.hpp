@@ -219,7 +219,8 @@ struct LearnRoute {
 };  ///< owner none: free
 struct MoveEnded {
   bool moved;
-};  ///< the rebalancer's slot is free again
+  std::int64_t again_in = 0;  ///< ms until it is offered again at the earliest; 0: it is not
+};                            ///< the rebalancer's slot is free again
 using ShardAction = std::variant<AskCas, AskRecord, AskView, Hydrate, Serve, Retoken, Pause, Drain,
                                  DropMemory, Reroute, SendOffer, SendReady, SendRefuse, SendAbort,
                                  SendHandover, SendWant, LearnRoute, MoveEnded>;

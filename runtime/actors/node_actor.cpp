@@ -467,6 +467,7 @@ void NodeActor::tick() {
     else
       tell_shards(SessionEnded{});
   }
+  tell_audit();
   const std::int64_t now = boot_ms();
   if (waiting_view_ && now >= next_view_at_) {
     const ViewNews waited = *waiting_view_;
@@ -501,7 +502,39 @@ void NodeActor::tick() {
 
 /// A tick before this moment of boot_ms() finds nothing to do but to look for handlers that run too
 /// long, unless something else happens to the actor first.
+/// Redis changed its primary or went back, and all that was in memory was taken anew. A trace of its own, whatever the
+/// sampler says: it is rare.
+void NodeActor::tell_audit() {
+  std::optional<PrimaryAudit::Result> audit = host_.audit.over(boot_ms());
+  if (!audit) return;
+  const auto audited = static_cast<std::int64_t>(audit->audited);
+  const auto lost = static_cast<std::int64_t>(audit->lost);
+  audit->fields.push_back({"shards_audited", audited});
+  audit->fields.push_back({"shards_lost", lost});
+  TraceContext trace;
+  if (host_.tracer != nullptr) {
+    Span span;
+    span.context = Tracer::unsampled();
+    span.context.flags |= 1;
+    span.name = "catga.audit";
+    span.end_ns = Tracer::now_ns();
+    span.start_ns = span.end_ns - audit->lasted_ms * 1'000'000;
+    span.attributes = {{"catga.audit.shards", audited},
+                       {"catga.audit.shards_lost", lost},
+                       {"outcome", std::string(lost == 0 ? "ok" : "partial")}};
+    trace = span.context;
+    host_.tracer->ended(std::move(span));
+  }
+  const catga::detail::TraceScope told_in(trace);
+  host_.log.write(Severity::error, "store", "catga.redis.rolled_back",
+                  "after Redis may have lost its last writes, " + shards_text(audit->audited) +
+                      " of this node were taken anew in " + std::to_string(audit->lasted_ms) +
+                      " ms; " + std::to_string(lost) + " did not come back",
+                  audit->fields);
+}
+
 std::int64_t NodeActor::next_tick() const {
+  if (host_.audit.open()) return 0;
   if (!session_ok_ || !host_.standing.session_ok()) return 0;
   if (nats_lost_at_ != 0 && situation_.leaving) return 0;
   if (releasing_ && host_.held.load() != 0) return 0;

@@ -42,6 +42,7 @@ class NodeActor final : public caf::event_based_actor {
   void tell_end(std::string_view outcome);
   void tell_if_over();
   void tell_if_stuck();
+  void tell_audit();
   void tell_shards(ShardEvent event);
   void shard_down(const caf::down_msg& down);
 

@@ -364,12 +364,15 @@ void SagaActor::count_retry(const SagaTask& task, std::uint32_t attempt) {
 void SagaActor::act(saga_action::Tell& action) {
   const SagaNews& news = action.news;
   const auto say = [&](Severity severity, EventName event, const std::string& words) {
-    host_.log.write(severity, "saga", event, "saga " + text_of(saga_) + ' ' + words,
-                    {{"catga.saga.type", saga_.kind},
-                     {"catga.saga.id", saga_.key},
-                     {"catga.saga.step", news.step},
-                     {"cause", news.standing.cause},
-                     {news.what == SagaNews::What::resumed ? "verb" : "error", news.text}});
+    std::vector<LogField> fields{
+        {"catga.saga.type", saga_.kind},
+        {"catga.saga.id", saga_.key},
+        {"catga.saga.step", news.step},
+        {"cause", news.standing.cause},
+        {news.what == SagaNews::What::resumed ? "verb" : "error", news.text}};
+    if (news.what == SagaNews::What::stuck)
+      fields.push_back({"attempts", static_cast<std::int64_t>(news.attempts)});
+    host_.log.write(severity, "saga", event, "saga " + text_of(saga_) + ' ' + words, fields);
   };
   switch (news.what) {
     case SagaNews::What::started:

@@ -378,6 +378,7 @@ void ShardActor::act(const Serve& action) {
   gate_->open = true;
   const std::int64_t now = boot_ms();
   if (action.fresh) {
+    host_.audit.served(shard_.id);
     if (host_.carrier != nullptr)
       host_.carrier->announce({shard_.id, action.token.epoch, action.token.incarnation});
     const std::int64_t gap = pause_.lasted(now);
@@ -469,6 +470,7 @@ void ShardActor::drained_if_empty() {
 }
 
 void ShardActor::act(const DropMemory& action) {
+  if (action.cause == LossCause::audit) host_.audit.dropped(shard_.id);
   gate_->open = false;
   door_.close();
   draining_ = false;
@@ -552,7 +554,8 @@ void ShardActor::act(const MoveEnded& action) {
                     node_name(offered_to_) + " is given up for now",
                 situation_->self, offered_to_, "planned",
                 {{"step", std::string(pause_.since() != 0 ? "drain" : "offer")},
-                 {"error", std::string("given up")}});
+                 {"error", std::string("given up")},
+                 {"retry_in_ms", action.again_in}});
   }
   offered_ = 0;
 }

@@ -16,6 +16,7 @@
 #include "catga/runtime/standing.hpp"
 #include "catga/runtime/telemetry/log.hpp"
 #include "catga/runtime/telemetry/node_metrics.hpp"
+#include "catga/runtime/telemetry/primary_audit.hpp"
 #include "catga/runtime/telemetry/series.hpp"
 #include "catga/runtime/telemetry/tracer.hpp"
 #include "catga/runtime/tenants.hpp"
@@ -115,6 +116,7 @@ struct Host {
   /// How often Redis changed its primary, or lost its last writes, that we know of. Counted before
   /// any request runs at the new one: a shard that sees it grow takes everything anew first.
   std::atomic<std::uint64_t> primary_changes{0};
+  PrimaryAudit audit{};  ///< of the last of them
   Admission admission{};
   /// How long what comes now would wait, if that is too long; else 0.
   std::atomic<std::int64_t> queries_wait_ms{0}, commands_wait_ms{0};

@@ -465,6 +465,7 @@ void MembershipDriver::Private::carry_out(const Note& note) {
                    {id,
                     incarnation,
                     {"cause", std::string(quiet ? "heartbeat" : "no_responders")},
+                    {"votes", static_cast<std::int64_t>(note.votes)},
                     {"needed", std::int64_t{pair ? 1 : 2}},
                     silence});
     }

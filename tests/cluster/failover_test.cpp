@@ -18,7 +18,9 @@ TEST_CASE("Redis fails over to a replica under load: nothing lost, nothing twice
   load.expect_progress(300);
   group.server(0).kill9();
   load.expect_progress(300, 60s);
-  CHECK(scene.node("a").says("catga.redis.rolled_back", 10s));
+  CHECK(scene.node("a").says("catga.redis.rolled_back", 15s));  // once its shards are settled
+  CHECK(scene.node("a").has_said("\"shards_audited\":"));
+  CHECK(scene.node("a").has_said("\"shards_lost\":"));
   load.expect_progress(300, 30s);
   load.stop();
   for (const char* name : {"a", "b", "c"}) CHECK(scene.node(name).running());

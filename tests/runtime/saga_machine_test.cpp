@@ -515,6 +515,24 @@ TEST_CASE("a saga that was recovered more than ten times in a row parks before u
   CHECK(saga.machine.idle());
 }
 
+TEST_CASE("that a saga is stuck is told with the attempts of the step that parked it") {
+  OneSaga saga;
+  SagaActions actions = saga.loaded(OneSaga::stored(shop::Told().entries()));
+  actions = saga.machine.committed(OneSaga::written(of<action::Write>(actions).at(0)), saga.at());
+  const catga::SagaTask task = of<action::Send>(actions).at(0).task;
+  saga.machine.answered(task, 1, catga::Error{catga::Code::unavailable, "away"}, saga.at());
+  saga.now = saga.machine.wake_ms().value();
+  actions = saga.machine.woken(saga.at());
+  REQUIRE(of<action::Send>(actions).at(0).attempt == 2);
+  actions = saga.machine.answered(task, 2, catga::Error{catga::Code::malformed, "no such message"},
+                                  saga.at());
+  actions = saga.machine.committed(OneSaga::written(of<action::Write>(actions).at(0)), saga.at());
+  const auto told = of<action::Tell>(actions);
+  REQUIRE(told.size() == 1);
+  CHECK(told[0].news.what == catga::SagaNews::What::stuck);
+  CHECK(told[0].news.attempts == 2);
+}
+
 TEST_CASE("a journal that cannot be read parks its saga as poison, and can be aborted") {
   OneSaga saga;
   SagaLoaded broken = OneSaga::stored(shop::Told().entries());

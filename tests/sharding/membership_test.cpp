@@ -1080,6 +1080,30 @@ TEST_CASE("a node that hears it is suspected answers at once") {
   CHECK(refuted);
 }
 
+TEST_CASE("a suspicion is told with the votes against the node that were heard of") {
+  const Incarnation third{3, 3}, fourth{4, 4};
+  Watcher watcher(true, {third, fourth});
+  const auto accused_by = [&](Incarnation who) {
+    Frame frame = watcher.from_peer(Frame::Type::suspect);
+    frame.from = who;
+    frame.about = watcher.peer;
+    watcher.act(Heard{frame});
+  };
+  const auto pass = [&](bool beat) {
+    for (const Incarnation other : {third, fourth}) watcher.act(SignOfLife{other, {}});
+    return watcher.pass(50, beat);
+  };
+  accused_by(fourth);
+  for (int i = 0; i < 20; ++i) pass(true);  // refuted: it counts no more
+  accused_by(third);
+  accused_by(third);
+  std::vector<Action> actions;
+  for (int i = 0; i < 40 && find<AskEvict>(actions) == nullptr; ++i) actions = pass(false);
+  REQUIRE(find<Note>(actions) != nullptr);
+  CHECK(find<Note>(actions)->what == Note::What::suspected);
+  CHECK(find<Note>(actions)->votes == 2);
+}
+
 TEST_CASE("a missing session of a silent node, or one missing twice, is reaped") {
   Watcher watcher;
   const auto answer = [&](bool there) {
@@ -1939,6 +1963,7 @@ TEST_CASE("what holds a vote back, and how a suspicion ends, can be read") {
   std::vector<Action> actions;
   while (find<AskEvict>(actions) == nullptr) actions = watcher.pass(50);
   CHECK(notes(actions) == std::vector{Note::What::suspected});
+  CHECK(find<Note>(actions)->votes == 1);
   EvictReply reply;
   reply.outcome = EvictReply::Outcome::brake;
   reply.brake = "mass";

@@ -647,6 +647,9 @@ TEST_CASE("a refused offer, or one without an answer, leaves the owner and backs
     CHECK(bench.now - since == 500);
   }
   CHECK_FALSE(bench.the<MoveEnded>().moved);
+  const std::int64_t again_in = bench.the<MoveEnded>().again_in;
+  CHECK_FALSE(bench.shard.wants_to_move(bench.around, bench.now + again_in - 1));
+  CHECK(bench.shard.wants_to_move(bench.around, bench.now + again_in));
   CHECK(bench.shard.state == ShardState::owned);
   CHECK_FALSE(bench.shard.wants_to_move(bench.around, bench.now));
   CHECK(bench.shard.wants_to_move(bench.around, bench.now + 61000));
@@ -949,6 +952,7 @@ TEST_CASE("a drain that takes 5 s, or whose target ended, is aborted and the sha
   CHECK(bench.the<Serve>().token == token);
   CHECK_FALSE(bench.the<Serve>().fresh);
   CHECK_FALSE(bench.the<MoveEnded>().moved);
+  CHECK(bench.the<MoveEnded>().again_in > 0);
   CHECK(bench.shard.state == ShardState::owned);
   bench.feed(DrainEnded{});  // the word of the drain that was aborted
   CHECK(bench.shard.state == ShardState::owned);
