@@ -107,6 +107,30 @@ TEST_CASE("idle connections keep all threads for a second, not for five") {
   CHECK(since(began) < milliseconds(3500));
 }
 
+TEST_CASE(
+    "a probe is answered in time, however many connections are only open, or half a request") {
+  const auto server = open(echo);
+  std::vector<std::unique_ptr<HttpConnection>> idle;
+  for (int i = 0; i < 300; ++i) {
+    idle.push_back(std::make_unique<HttpConnection>(server->port()));
+    if (i % 10 == 0) idle.back()->send("GET /livez HT");
+    const auto began = steady_clock::now();  // httplib alone: a second for each eight of them
+    if (i % 100 != 99) continue;
+    CHECK(http_ask(server->port(), "GET", "/livez").status == 200);
+    CHECK(since(began) < milliseconds(2000));
+  }
+}
+
+TEST_CASE("while nobody else wants its thread a connection may think for most of a second") {
+  const auto server = open(echo, 1);
+  HttpConnection connection(server->port());
+  for (int i = 0; i < 2; ++i) {
+    std::this_thread::sleep_for(milliseconds(500));
+    connection.send("GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    CHECK(connection.read_until("GET /a").ends_with("GET /a"));
+  }
+}
+
 TEST_CASE("answers on a kept connection do not wait for more bytes to send") {
   const auto server = open(echo);
   HttpConnection connection(server->port());
