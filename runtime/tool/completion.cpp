@@ -29,19 +29,36 @@ std::string joined(const std::vector<std::string>& words) {
 
 using Words = std::map<std::string, std::vector<std::string>>;
 
-std::string bash(const Words& words) {
+/// A word belongs to the path only if there is such a command: "entity call account/alice" still completes as "entity call",
+/// and what follows a flag is its value.
+std::string known_paths(const Words& words, std::string_view between) {
+  std::vector<std::string> paths;
+  for (const auto& [path, ignored] : words)
+    if (!path.empty()) paths.push_back("'" + path + "'");
+  return fmt::format("{}", fmt::join(paths, between));
+}
+
+std::string cases_of(const Words& words, std::string_view form) {
   std::string cases;
   for (const auto& [path, here] : words)
-    cases += fmt::format("    '{}') words='{}' ;;\n", path, joined(here));
+    cases += fmt::format(fmt::runtime(form), path, joined(here));
+  return cases;
+}
+
+std::string bash(const Words& words) {
   return "# catga completion bash > /etc/bash_completion.d/catga\n"
          "_catga() {\n"
-         "  local path='' word words='' i\n"
+         "  local path='' longer words='' i\n"
          "  for ((i = 1; i < COMP_CWORD; i++)); do\n"
-         "    word=${COMP_WORDS[i]}\n"
-         "    [[ $word == -* ]] || path=\"${path:+$path }$word\"\n"
+         "    longer=\"${path:+$path }${COMP_WORDS[i]}\"\n"
+         "    case $longer in\n"
+         "    " +
+         known_paths(words, "|") +
+         ") path=$longer ;;\n"
+         "    esac\n"
          "  done\n"
          "  case $path in\n" +
-         cases +
+         cases_of(words, "    '{}') words='{}' ;;\n") +
          "  esac\n"
          "  COMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n"
          "}\n"
@@ -49,33 +66,41 @@ std::string bash(const Words& words) {
 }
 
 std::string zsh(const Words& words) {
-  std::string cases;
-  for (const auto& [path, here] : words)
-    cases += fmt::format("    '{}') offer=({}) ;;\n", path, joined(here));
   return "#compdef catga\n"
          "# catga completion zsh > \"${fpath[1]}/_catga\"\n"
          "_catga() {\n"
-         "  local -a offer taken\n"
-         "  taken=(${words[2,CURRENT-1]:#-*})\n"
+         "  local -a offer\n"
+         "  local taken='' longer word\n"
+         "  for word in ${words[2,CURRENT-1]}; do\n"
+         "    longer=\"${taken:+$taken }$word\"\n"
+         "    case \"$longer\" in\n"
+         "    " +
+         known_paths(words, "|") +
+         ") taken=$longer ;;\n"
+         "    esac\n"
+         "  done\n"
          "  case \"$taken\" in\n" +
-         cases +
+         cases_of(words, "    '{}') offer=({}) ;;\n") +
          "  esac\n"
          "  compadd -- $offer\n"
          "}\n"
-         "compdef _catga catga\n";
+         "if [ \"$funcstack[1]\" = _catga ]; then _catga; else compdef _catga catga; fi\n";
 }
 
 std::string fish(const Words& words) {
-  std::string lines =
-      "# catga completion fish > ~/.config/fish/completions/catga.fish\n"
-      "function __catga_at\n"
-      "  set -l taken (string match -v -- '-*' (commandline -opc)[2..])\n"
-      "  test \"$taken\" = \"$argv[1]\"\n"
-      "end\n";
-  for (const auto& [path, here] : words)
-    lines +=
-        fmt::format("complete -c catga -f -n \"__catga_at '{}'\" -a '{}'\n", path, joined(here));
-  return lines;
+  return "# catga completion fish > ~/.config/fish/completions/catga.fish\n"
+         "function __catga_at\n"
+         "  set -l taken ''\n"
+         "  for word in (commandline -opc)[2..]\n"
+         "    set -l longer (string trim -- \"$taken $word\")\n"
+         "    contains -- \"$longer\" " +
+         known_paths(words, " ") +
+         "; and set taken \"$longer\"\n"
+         "  end\n"
+         "  test \"$taken\" = \"$argv[1]\"\n"
+         "end\n"
+         "complete -c catga -f\n" +
+         cases_of(words, "complete -c catga -n \"__catga_at '{}'\" -a '{}'\n");
 }
 
 }  // namespace

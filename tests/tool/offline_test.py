@@ -148,6 +148,34 @@ class Completion(unittest.TestCase):
         self.assertEqual(self.offered("clu"), ["cluster"])
         self.assertEqual(self.offered("cluster", "--json", "n"), ["nodes"])
         self.assertIn("--settled", self.offered("cluster", "check", "--s"))
+        self.assertIn("--id", self.offered("entity", "call", "account/alice", "--i"))
+        self.assertEqual(self.offered("--nats", "nats://here", "clu"), ["cluster"])
+
+    @unittest.skipUnless(shutil.which("zsh"), "zsh is not installed")
+    def test_zsh_offers_what_comes_next(self):
+        script = run(TOOL, "completion", "zsh").out
+        def offered(*words):
+            line = " ".join(f"'{word}'" for word in ("catga", *words))
+            done = subprocess.run(
+                ["zsh", "-f", "-c", "compdef() { :; }; compadd() { shift; print -- $@; }\n" + script +
+                 f"\nwords=({line}); CURRENT={len(words) + 1}; _catga"],
+                capture_output=True, text=True, check=True)
+            return done.stdout.split()
+        self.assertIn("cluster", offered(""))
+        self.assertIn("nodes", offered("cluster", "--json", ""))
+        self.assertIn("--id", offered("entity", "call", "account/alice", ""))
+
+    @unittest.skipUnless(shutil.which("fish"), "fish is not installed")
+    def test_fish_offers_what_comes_next(self):
+        script = run(TOOL, "completion", "fish").out
+        def offered(line):
+            done = subprocess.run(["fish", "--no-config", "-c", f"{script}\ncomplete -C '{line}'"],
+                                  capture_output=True, text=True, check=True)
+            return done.stdout.split()
+        self.assertEqual(offered("catga clu"), ["cluster"])
+        self.assertIn("nodes", offered("catga cluster --json n"))
+        self.assertIn("--settled", offered("catga cluster check --s"))
+        self.assertIn("--id", offered("catga entity call account/alice --i"))
 
     def test_the_other_shells_get_a_script_too(self):
         for shell in ("zsh", "fish"):
@@ -159,6 +187,12 @@ class Completion(unittest.TestCase):
 
 
 class LocalCluster(unittest.TestCase):
+    def test_up_without_its_servers_says_what_to_install(self):
+        with tempfile.TemporaryDirectory() as empty:
+            ran = run(TOOL, "up", "--nodes", "1", "--", "/bin/true", env={"PATH": empty})
+        self.assertEqual(ran.code, 1, ran)
+        self.assertIn("are nats-server and redis-server installed?", ran.err)
+
     def test_up_without_a_program_says_how(self):
         ran = run(TOOL, "up")
         self.assertEqual(ran.code, 2, ran)
