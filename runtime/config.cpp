@@ -197,6 +197,10 @@ std::string check_service_name(const std::string& name) {
   if (!name.empty() && name.size() <= 128) return {};
   return "must have 1 to 128 bytes";
 }
+std::string check_entity_keys(const std::string& how) {
+  if (how == "hash" || how == "plain" || how == "off") return {};
+  return "must be hash, plain or off";
+}
 std::string check_listen(const std::string& address) {
   if (address == "off") return {};
   const auto parts = http::split_address(address);
@@ -600,6 +604,8 @@ void add_listener_settings(std::vector<Setting>& table) {
             "events kept for readers that come back"));
   add(text("telemetry.service_name", CATGA_AT(telemetry.service_name), check_service_name,
            "label service of all metrics"));
+  add(text("telemetry.entity_keys", CATGA_AT(telemetry.entity_keys), check_entity_keys,
+           "keys of entities in events, the log and traces: hash, plain or off"));
   add(boolean("metrics.enabled", CATGA_AT(metrics.enabled), "serve /metrics"));
   add(boolean("metrics.instance_label", CATGA_AT(metrics.instance_label),
               "label instance on all metrics, where no scrape adds it"));

@@ -146,6 +146,7 @@ struct Config {
   } admin;
   struct Telemetry {
     std::string service_name = "catga";  ///< label `service` of all metrics
+    std::string entity_keys = "hash";    ///< in events, the log and traces: hash, plain or off
   } telemetry;
   struct MetricsSettings {
     bool enabled = true;          ///< /metrics

@@ -1,6 +1,7 @@
 #include "catga/runtime/free_reader.hpp"
 
 #include "catga/runtime/letter_desk.hpp"
+#include "catga/runtime/telemetry/entity_keys.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -216,15 +217,16 @@ void FreeReader::parked(std::uint64_t sequence, const Result<bool>& kept) {
   const EntityId& source = one.letter.event.source;
   if (!kept.ok() || !*kept) {
     one.park_at = boot_ms() + (kept.ok() ? full_again_ms : park_again_ms);
-    return complain(kept.ok() ? "there is no room for more dead letters of " + text_of(source) +
+    return complain(kept.ok() ? "there is no room for more dead letters of " +
+                                    entity_shown(world_.config, source) +
                                     ": what is given up stays in hand until some are retried or "
                                     "discarded"
                               : "a dead letter cannot be kept yet: " + kept.error().text);
   }
   world_.log.write(
       Severity::error, "events", "",
-      "subscription " + consumer_ + ": an event of " + text_of(source) + " is given up after " +
-          std::to_string(one.times) + " attempts: " + one.letter.why +
+      "subscription " + consumer_ + ": an event of " + entity_shown(world_.config, source) +
+          " is given up after " + std::to_string(one.times) + " attempts: " + one.letter.why +
           ". It is a dead letter now: retry or discard it",
       {{"sequence", static_cast<std::int64_t>(sequence)}, {"event", one.letter.event.name}});
   (void)world_.nats.publish(one.reply, "", "+TERM");

@@ -24,6 +24,7 @@
 #include "catga/runtime/reload.hpp"
 #include "catga/runtime/subscriptions.hpp"
 #include "catga/runtime/systemd.hpp"
+#include "catga/runtime/telemetry/entity_keys.hpp"
 #include "catga/runtime/telemetry/event_feed.hpp"
 #include "catga/runtime/telemetry/exporter.hpp"
 #include "catga/runtime/telemetry/rebalance_spans.hpp"
@@ -826,7 +827,7 @@ struct Node::Private {
     }
     for (const actors::TurnWatch::Slow& turn : watch.running(boot_ms()))
       text += "running for " + std::to_string(turn.running_ms) + " ms: " + turn.message + " of " +
-              text_of(turn.entity) + '\n';
+              entity_shown(config, turn.entity) + '\n';
     return text;
   }
 
@@ -1138,9 +1139,9 @@ int Node::run() {
   if (const auto stuck = self.watch.running(boot_ms());
       !stuck.empty()) {  // it would keep its worker, and so us, for ever
     self.log.write(Severity::error, "node", "",
-                   "a handler of " + text_of(stuck.front().entity) + " still runs after " +
-                       std::to_string(stuck.front().running_ms) + " ms: " + stuck.front().message +
-                       "; the process ends without it");
+                   "a handler of " + entity_shown(self.config, stuck.front().entity) +
+                       " still runs after " + std::to_string(stuck.front().running_ms) +
+                       " ms: " + stuck.front().message + "; the process ends without it");
     self.log.flush();
     std::_Exit(exit_unfinished);
   }

@@ -2,6 +2,7 @@
 
 #include "catga/entities/operation.hpp"
 #include "catga/runtime/letter_desk.hpp"
+#include "catga/runtime/telemetry/entity_keys.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -461,7 +462,8 @@ void OrderedPart::park(std::uint64_t sequence) {
     box.since_ms = letter.parked_ms;
     world_.log.write(
         Severity::error, "events", "",
-        "subscription " + subscription_.name + ": an event of " + text_of(one.event.source) +
+        "subscription " + subscription_.name + ": an event of " +
+            entity_shown(world_.config, one.event.source) +
             " cannot be handled; it and all later ones of this entity are parked: " + letter.why,
         {{"sequence", static_cast<std::int64_t>(sequence)}, {"event", one.event.name}});
   }
@@ -490,7 +492,8 @@ void OrderedPart::parked_one(std::uint64_t sequence, std::uint64_t expected,
       return stop("the shard has another owner");
     case LetterAnswer::Outcome::full:
       if (!std::exchange(full_, true))
-        complain("more than events.parked_max events of " + text_of(found->second.event.source) +
+        complain("more than events.parked_max events of " +
+                 entity_shown(world_.config, found->second.event.source) +
                  " are parked: this part stands still until some are retried or discarded");
       reader_->finished(sequence, EventReader::Verdict::again, now + full_again_ms);
       return;

@@ -32,10 +32,10 @@ SPECIFIED = {
     "catga.nats.lost": "server.address error",
     "catga.nats.restored": "outage_ms",
     "catga.hot.shard": "catga.shard.id share rate",
-    "catga.hot.entity": "catga.entity.kind share rate mailbox",
+    "catga.hot.entity": "catga.entity.kind catga.entity.key share rate mailbox",
     "catga.overload.started": "limit value refused",
     "catga.overload.ended": "limit duration_ms refused",
-    "catga.entity.activation_failed": "catga.entity.kind",
+    "catga.entity.activation_failed": "catga.entity.kind catga.entity.key error",
     "catga.config.reloaded": "changed needs_restart",
     "catga.admin.action": "verb target outcome client.address",
 }

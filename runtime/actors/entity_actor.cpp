@@ -2,6 +2,7 @@
 
 #include "catga/entities/operation.hpp"
 #include "catga/runtime/late_wake.hpp"
+#include "catga/runtime/telemetry/entity_keys.hpp"
 
 #include <caf/abstract_actor.hpp>
 #include <caf/make_counted.hpp>
@@ -280,7 +281,8 @@ void EntityActor::store_refused(const Error& error) {
   if (said != 0 && now - said < 1000) return;
   if (!host_.store_refused_said_ms.compare_exchange_strong(said, now)) return;
   host_.log.write(Severity::warn, "store", "",
-                  "Redis refused a request of " + text_of(entity()) + ": " + error.text,
+                  "Redis refused a request of " + entity_shown(host_.config, entity()) + ": " +
+                      text_shown(host_.config, entity(), error.text),
                   {{"catga.shard.id", static_cast<std::int64_t>(shard_.value)}});
 }
 
@@ -358,7 +360,8 @@ void EntityActor::timer_failed(const Envelope& timer, const Error& error) {
       error.code == Code::malformed) {
     host_.log.write(
         Severity::warn, "entity", "",
-        "a timer of " + text_of(timer.entity) + " failed: " + error.text,
+        "a timer of " + entity_shown(host_.config, timer.entity) +
+            " failed: " + text_shown(host_.config, timer.entity, error.text),
         {{"catga.shard.id", static_cast<std::int64_t>(shard_.value)}, {"timer", timer.timer}});
   }
   tell_shard(TimerFailed{
@@ -404,11 +407,13 @@ void EntityActor::raise_source(ShardId saga_shard, Epoch epoch) {
 
 void EntityActor::troubled(const Error& error) {
   const bool unreadable = error.code == Code::failed || error.code == Code::malformed;
+  const std::string text = text_shown(host_.config, entity(), error.text);
   host_.log.write(Severity::error, unreadable ? "entity" : "store",
-                  unreadable ? EventName("catga.entity.activation_failed") : EventName(""),
-                  error.text,
+                  unreadable ? EventName("catga.entity.activation_failed") : EventName(""), text,
                   {{"catga.entity.kind", entity().kind},
-                   {"catga.shard.id", static_cast<std::int64_t>(shard_.value)}});
+                   {"catga.entity.key", key_shown(host_.config, entity())},
+                   {"catga.shard.id", static_cast<std::int64_t>(shard_.value)},
+                   {"error", std::string(name_of(error.code))}});
 }
 
 void EntityActor::turn_of(const Envelope& envelope) {

@@ -1,5 +1,6 @@
 #include "catga/runtime/actors/hot_spots.hpp"
 
+#include "catga/runtime/telemetry/entity_keys.hpp"
 #include "catga/sharding/hash.hpp"
 
 #include <fmt/format.h>
@@ -78,23 +79,24 @@ void HotSpots::tell(const Heat<std::uint32_t>::Hot& shard) {
                    {"rate", std::round(shard.rate)}});
 }
 
-/// Which one it is stands in a line for people only: keys are in no event.
 void HotSpots::tell(const Heat<EntityId>::Hot& entity) {
   const ShardId shard = shard_of(entity.key.kind, entity.key.key, host_.config.cluster.shards);
   std::int64_t waiting = 0;
   host_.doors[shard.value]->for_each_entity([&](const EntityId& id, const Doorway::Active& active) {
     if (id == entity.key) waiting = static_cast<std::int64_t>(Doorway::waiting(active));
   });
-  host_.log.write(Severity::warn, "node", "catga.hot.entity",
-                  fmt::format("an entity of kind {} takes {} of this node's messages, {:.0f} a "
-                              "second; {} wait for it. More nodes do not help: it is one",
-                              entity.key.kind, percent(entity.share), entity.rate, waiting),
-                  {{"catga.entity.kind", entity.key.kind},
-                   {"catga.shard.id", static_cast<std::int64_t>(shard.value)},
-                   {"share", rounded(entity.share)},
-                   {"rate", std::round(entity.rate)},
-                   {"mailbox", waiting}});
-  host_.log.write(Severity::warn, "node", "", "the entity that is hot is " + text_of(entity.key));
+  host_.log.write(
+      Severity::warn, "node", "catga.hot.entity",
+      fmt::format("entity {} takes {} of this node's messages, {:.0f} a second; {} wait "
+                  "for it. More nodes do not help: it is one",
+                  entity_shown(host_.config, entity.key), percent(entity.share), entity.rate,
+                  waiting),
+      {{"catga.entity.kind", entity.key.kind},
+       {"catga.entity.key", key_shown(host_.config, entity.key)},
+       {"catga.shard.id", static_cast<std::int64_t>(shard.value)},
+       {"share", rounded(entity.share)},
+       {"rate", std::round(entity.rate)},
+       {"mailbox", waiting}});
 }
 
 }  // namespace catga::actors

@@ -1,6 +1,7 @@
 #include "catga/runtime/actors/node_actor.hpp"
 
 #include "catga/runtime/actors/shard_actor.hpp"
+#include "catga/runtime/telemetry/entity_keys.hpp"
 #include "catga/runtime/telemetry/reporter.hpp"
 
 #include <caf/send.hpp>
@@ -489,11 +490,11 @@ void NodeActor::tick() {
   count_moves(now);
   for (const TurnWatch::Slow& slow : host_.watch.slow(now, host_.config.entity.turn_warn.count())) {
     host_.log.write(Severity::warn, "entity", "",
-                    "a handler of " + text_of(slow.entity) + " runs for " +
+                    "a handler of " + entity_shown(host_.config, slow.entity) + " runs for " +
                         std::to_string(slow.running_ms) + " ms: " + slow.message +
                         "; it holds a worker thread and its shard cannot move",
                     {{"catga.entity.kind", slow.entity.kind},
-                     {"catga.entity.key", slow.entity.key},
+                     {"catga.entity.key", key_shown(host_.config, slow.entity)},
                      {"running_ms", slow.running_ms}});
   }
   tell_if_over();

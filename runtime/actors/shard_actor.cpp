@@ -4,6 +4,7 @@
 #include "catga/runtime/dead_letter.hpp"
 #include "catga/runtime/outbox_entry.hpp"
 #include "catga/runtime/retention.hpp"
+#include "catga/runtime/telemetry/entity_keys.hpp"
 #include "catga/sharding/bytes.hpp"
 #include "catga/sharding/hash.hpp"
 
@@ -915,7 +916,8 @@ void ShardActor::entity_broke(const EntityBroke& message) {
   Active* const active = find(message.entity, message.serial);
   if (active == nullptr) return;
   host_.log.write(Severity::error, "entity", "",
-                  "the actor of " + text_of(message.entity) + " ended: the shard is taken anew",
+                  "the actor of " + entity_shown(host_.config, message.entity) +
+                      " ended: the shard is taken anew",
                   {shard_field(shard_.id), {"error", message.why}});
   // What was in its mailbox is lost: asks are repeated by their callers, timers are read again.
   for (Envelope& envelope : active->backlog) returned_.push_back(std::move(envelope));
@@ -1365,7 +1367,7 @@ void ShardActor::tell_parked(const TellParked& message) {
   {
     const std::lock_guard guard(gate_->relay_lock);
     if (const RelayEntry* open = gate_->relay.open(message.stream_id))
-      target = text_of(open->target);
+      target = entity_shown(host_.config, open->target);
   }
   if (!answer.ok() || answer->outcome == Outcome::fenced) {
     verdict = Relay::Verdict::again;

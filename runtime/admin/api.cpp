@@ -7,6 +7,7 @@
 #include "catga/runtime/messaging/gateway_request.hpp"
 #include "catga/runtime/sagas.hpp"
 #include "catga/runtime/settings.hpp"
+#include "catga/runtime/telemetry/entity_keys.hpp"
 #include "catga/sharding/hash.hpp"
 
 #include <algorithm>
@@ -475,7 +476,11 @@ Reply entity(const Question& question) {
   const EntityId id = CATGA_TRY(question.entity());
   CATGA_TRY(hosted(question, id.kind));
   const Owner owner = CATGA_TRY(owner_of(question, id));
-  json found{{"kind", id.kind}, {"key", id.key}, {"shard", owner.shard}, {"active", false}};
+  json found{{"kind", id.kind},
+             {"key", id.key},
+             {"shown", key_shown(question.around.config, id)},  // in events and the log
+             {"shard", owner.shard},
+             {"active", false}};
   if (!owner.node.empty()) {
     const Request look = here("/entity", {{"kind", id.kind}, {"key", id.key}});
     const Answer answer =

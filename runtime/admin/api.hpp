@@ -31,7 +31,7 @@
 //                               {"view","moves","by_node":[{"from","to","shards"}],"nodes":[{"id","before","after"}]}
 //   GET /api/v1/kinds *         {"kinds":[{"name","entities","messages":[{"name","query":bool}]}...]}
 //   GET /api/v1/entities *      ?kind= &limit= (50, at most 500) {"entities":[ENTITY...],"more":bool}: active ones
-//   GET /api/v1/entity          ?kind= &key= {"entity":ENTITY}; not active ones too
+//   GET /api/v1/entity          ?kind= &key= {"entity":ENTITY + "shown"}; not active ones too; `shown`: its key in events
 //     ENTITY: {"kind","key","shard","node","epoch","active":bool}; if active {"waiting","messages","idle_ms","leaving"}
 //   GET /api/v1/hot *           {"shards":[SHARD + "share"...],"entities":[ENTITY...]}: the 20 busiest of each
 //   GET /api/v1/sagas           ?status= &type= &older_than_ms= &limit= (50, at most 500)

@@ -25,6 +25,9 @@ void show_one(const json& answer) {
   fmt::print("entity     {}/{}\n", word(entity, "kind"), word(entity, "key"));
   fmt::print("shard      {} at {}, epoch {}\n", word(entity, "shard"), word(entity, "node"),
              word(entity, "epoch"));
+  const std::string shown = entity.value("shown", "");
+  if (!shown.empty() && shown != word(entity, "key"))
+    fmt::print("in the log {}\n", shown);  // telemetry.entity_keys
   if (!entity["active"].get<bool>())
     return fmt::print("in memory  no: the next message loads it\n");
   fmt::print("in memory  yes{}\n",

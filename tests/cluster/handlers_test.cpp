@@ -115,8 +115,9 @@ TEST_CASE(
   Scene scene;
   NodeProcess& node = scene.start("a", {"--drain-timeout", "1s", "--entity-turn-warn", "50ms"});
   auto stuck = begin_ask(scene.counter("stuck"), Busy{-1}, AskOptions{.timeout = 1s});
-  CHECK(node.says("a handler of counter/stuck runs for", 5s));
-  CHECK(node.has_said("\"catga.entity.key\":\"stuck\""));
+  CHECK(node.says("a handler of counter/#", 5s));
+  CHECK(node.has_said("\"catga.entity.key\":\""));
+  CHECK_FALSE(node.has_said("stuck"));  // a key may be personal data
   for (int i = 0; i < 200; ++i)
     CHECK(must(scene.counter("k" + std::to_string(i)).ask(Add{1})) == 1);
   const Result<std::int64_t> answer = stuck.get();
