@@ -143,8 +143,9 @@ struct Client::Private {
     log.add(*exporter);
     exporter->start();
     if (!traces) return;
-    tracer =
-        std::make_unique<Tracer>(sampler, [this](Span&& span) { exporter->add(std::move(span)); });
+    tracer = std::make_unique<Tracer>(
+        sampler, [this](Span&& span) { exporter->add(std::move(span)); },
+        [this] { return exporter->has_room(); });
   }
 
   /// On a thread of NATS: what was asked of JetStream is forgotten with the connection.

@@ -618,6 +618,9 @@ void add_listener_settings(std::vector<Setting>& table) {
   add(time("hot.window", CATGA_AT(hot.window), ms(1000), ms(3'600'000), "and for so long"));
   add(count("trace.roots_per_second", CATGA_AT(trace.roots_per_second), 0, 1'000'000,
             "new sampled traces of a node; 0: no limit"));
+  add(count("trace.spans_per_second", CATGA_AT(trace.spans_per_second), 0, 1'000'000,
+            "spans of asks and turns of a node; beyond it branches of traces are left out; 0: no "
+            "limit"));
   add(count("trace.rebalance_spans", CATGA_AT(trace.rebalance_spans), 0, 65536,
             "moves in the trace of a rebalance, per node; failed and slow ones always"));
   add(boolean("trace.link_only", CATGA_AT(trace.link_only),

@@ -159,9 +159,10 @@ struct Config {
     std::uint32_t min_rate = 1000;  ///< more than so many a second,
     ms window{10000};               ///< for so long
   } hot;
-  struct Trace {                           ///< OTEL_* variables say whether, where to, how many
-    std::uint32_t roots_per_second = 100;  ///< new sampled traces at most, of a node; 0: no limit
-    std::uint32_t rebalance_spans = 2000;  ///< moves in one trace, per node; slow ones always
+  struct Trace {                            ///< OTEL_* variables say whether, where to, how many
+    std::uint32_t roots_per_second = 100;   ///< new sampled traces at most, of a node; 0: no limit
+    std::uint32_t spans_per_second = 1000;  ///< of asks and turns, of a node; 0: no limit
+    std::uint32_t rebalance_spans = 2000;   ///< moves in one trace, per node; slow ones always
     bool link_only = false;  ///< who takes a tell or an event begins a trace linked to the sender's
   } trace;
   struct Drain {

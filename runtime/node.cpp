@@ -306,7 +306,8 @@ struct Node::Private {
       now.nats_waiting = connections->lanes()->waiting();
     if (exporter) {
       const ExportFigures spans = exporter->spans(), records = exporter->records();
-      now.spans = {spans.exported, spans.failed, spans.dropped};
+      const std::uint64_t left_out = tracer ? tracer->left_out() : 0;
+      now.spans = {spans.exported, spans.failed, spans.dropped + left_out};
       now.log_records = {records.exported, records.failed, records.dropped};
     }
     now.events_dropped = feed.dropped();
@@ -343,6 +344,7 @@ struct Node::Private {
               "telemetry is sent to " + (traces ? settings.traces.url : settings.logs.url));
     otlp::Resource resource =
         resource_of(settings, config, text_of(process), OtlpSettings::environment);
+    sampler.spans_per_second = config.trace.spans_per_second;
     exporter = std::make_unique<Exporter>(std::move(settings), std::move(resource),
                                           [this](const std::string& trouble) {
                                             log.write(Severity::warn, "telemetry", "", trouble);
@@ -351,7 +353,7 @@ struct Node::Private {
     exporter->start();
     if (!traces) return;
     const auto sink = [this](Span&& span) { exporter->add(std::move(span)); };
-    tracer = std::make_unique<Tracer>(sampler, sink);
+    tracer = std::make_unique<Tracer>(sampler, sink, [this] { return exporter->has_room(); });
     rebalances = std::make_unique<RebalanceSpans>(config.cluster.name, config.node.id, sink,
                                                   config.trace.rebalance_spans);
     log.add(*rebalances);

@@ -17,7 +17,8 @@ void TurnSpans::arrived(Envelope& envelope) {
   if (open_.size() >= open_most) open_.clear();
   const bool begins =
       envelope.kind == MessageClass::timer || (tracer_.link_only() && is_told(envelope));
-  const TraceContext own = begins ? tracer_.root() : tracer_.child(envelope.trace);
+  TraceContext own = begins ? tracer_.root() : tracer_.child(envelope.trace);
+  if (!own.sampled() && tracer_.watches(envelope.entity)) own.flags |= 1;  // catga entity trace
   if (own.sampled()) open_[own.span] = {envelope.trace, Tracer::now_ns(), 0};
   envelope.trace = own;
   arrived_ = own;
@@ -51,10 +52,11 @@ void TurnSpans::answered(const Envelope& envelope, const Result<std::string>& an
   const std::string method = envelope.entity.kind + '/' + envelope.message;
   Span span;
   span.context = envelope.trace;
+  const bool sent_parent = open.parent.sampled();  // else it is nowhere to be found
   if (!timer && (asked || !tracer_.link_only())) {
-    span.parent = open.parent.span;
-    span.parent_remote = static_cast<bool>(open.parent);
-  } else if (open.parent.sampled()) {
+    span.parent = sent_parent ? open.parent.span : 0;
+    span.parent_remote = sent_parent;
+  } else if (sent_parent) {
     span.links.push_back(
         {open.parent, {{"catga.link.reason", std::string(timer ? "set_by" : "told_by")}}});
   }
@@ -63,6 +65,7 @@ void TurnSpans::answered(const Envelope& envelope, const Result<std::string>& an
   span.start_ns = open.arrived_ns;
   span.end_ns = Tracer::now_ns();
   const std::int64_t begun = open.begun_ns == 0 ? span.end_ns : open.begun_ns;
+  span.attributes.reserve(10);  // at most
   const std::int64_t wait_ms = (begun - open.arrived_ns) / 1'000'000;
   if (asked) {
     span.attributes = {{"rpc.system.name", std::string("catga")}, {"rpc.method", method}};

@@ -45,6 +45,8 @@ class Exporter final : public LogTap {
   void stop(std::chrono::milliseconds patience);
 
   void add(Span&& span);
+  /// Whether a span would find room now. Any thread.
+  bool has_room() const { return spans_.ring.size() < spans_.ring.room(); }
   /// Events, and lines from WARN on; not those of the telemetry itself.
   void take(const LogRecord& record) override;
   ExportFigures spans() const { return spans_.figures(); }

@@ -6,6 +6,8 @@
 // level error go around the queue and are out when write() returns.
 #include "catga/runtime/telemetry/log.hpp"
 
+#include "catga/runtime/telemetry/json_text.hpp"
+
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <signal.h>
@@ -42,60 +44,6 @@ std::string_view name_of(Severity severity) {
 
 // ---- JSON ---------------------------------------------------------------------------------------
 
-/// The length of the valid UTF-8 sequence `text` begins with; 0 if it begins with none. Overlong
-/// forms, surrogates and what lies beyond U+10FFFF are not valid.
-std::size_t utf8_length(std::string_view text) {
-  const auto byte = [&text](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  const std::size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first < 0xC2 || first > 0xF4 || text.size() < length) return 0;
-  for (std::size_t i = 1; i < length; ++i)
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  const unsigned second = byte(1);
-  const bool wrong = (first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F) ||
-                     (first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F);
-  return wrong ? 0 : length;
-}
-
-/// Appends `text` as a JSON string of at most `room` bytes, quotes included. False if it was cut.
-bool append_string(std::string& out, std::string_view text, std::size_t room) {
-  if (room < 2) return false;
-  const std::size_t end = out.size() + room - 1;  // the closing quote has its place
-  out += '"';
-  bool whole = true;
-  while (!text.empty()) {
-    const std::size_t length = utf8_length(text);
-    const char c = text.front();
-    std::array<char, 8> hex{};
-    std::string_view piece;
-    if (length == 0)
-      piece = "\xEF\xBF\xBD";  // U+FFFD
-    else if (c == '"')
-      piece = "\\\"";
-    else if (c == '\\')
-      piece = "\\\\";
-    else if (c == '\n')
-      piece = "\\n";
-    else if (c == '\t')
-      piece = "\\t";
-    else if (c == '\r')
-      piece = "\\r";
-    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F)
-      piece = {hex.data(), fmt::format_to_n(hex.data(), hex.size(), "\\u{:04x}", c).size};
-    else
-      piece = text.substr(0, length);
-    if (out.size() + piece.size() > end) {
-      whole = false;
-      break;
-    }
-    out += piece;
-    text.remove_prefix(std::max<std::size_t>(length, 1));
-  }
-  out += '"';
-  return whole;
-}
-
 constexpr std::size_t trace_room = 128;  // kept for the ids of a span
 constexpr std::string_view truncated_mark = R"(,"truncated":true})";
 
@@ -103,10 +51,10 @@ constexpr std::string_view truncated_mark = R"(,"truncated":true})";
 bool append_field(std::string& out, const LogField& field, std::size_t limit) {
   const std::size_t before = out.size();
   out += ',';
-  bool whole = append_string(out, field.name, limit);
+  bool whole = append_json(out, field.name, limit);
   out += ':';
   if (const auto* text = std::get_if<std::string>(&field.value)) {
-    if (out.size() + 2 <= limit) whole = append_string(out, *text, limit - out.size()) && whole;
+    if (out.size() + 2 <= limit) whole = append_json(out, *text, limit - out.size()) && whole;
   } else if (const auto* number = std::get_if<double>(&field.value)) {
     out += std::isfinite(*number) ? fmt::to_string(*number) : "null";  // JSON knows no infinity
   } else if (const auto* truth = std::get_if<bool>(&field.value)) {
@@ -148,7 +96,7 @@ void append_value(std::string& out, const LogField& field) {
     if (text->find_first_of(" =\"") == text->npos && !text->empty())
       append_plain(out, *text);
     else
-      append_string(out, *text, log_line_max);
+      append_json(out, *text, log_line_max);
     return;
   }
   std::visit(
@@ -312,21 +260,21 @@ std::string json_line(const LogRecord& record) {
   append_time(out, record.unix_us, "{:%Y-%m-%dT%H:%M:%S}");
   fmt::format_to(std::back_inserter(out), R"(.{:06}Z","severity":"{}","message":)",
                  record.unix_us % 1'000'000, name_of(record.severity));
-  bool whole = append_string(out, record.message, limit - 1024);  // the names behind it are short
+  bool whole = append_json(out, record.message, limit - 1024);  // the names behind it are short
   out += R"(,"logger":)";
-  whole = append_string(out, record.logger, 128) && whole;
+  whole = append_json(out, record.logger, 128) && whole;
   if (!record.event.empty()) {
     out += R"(,"event.name":)";
-    whole = append_string(out, record.event, 256) && whole;
+    whole = append_json(out, record.event, 256) && whole;
     out += R"(,"catga.cluster.name":)";
-    whole = append_string(out, record.cluster, 128) && whole;
+    whole = append_json(out, record.cluster, 128) && whole;
   }
   out += R"(,"catga.node.id":)";
-  whole = append_string(out, record.node, 128) && whole;
+  whole = append_json(out, record.node, 128) && whole;
   const auto about_event = [&](std::string_view key, std::string_view value) {
     if (record.event.empty() || value.empty()) return;
     out += key;
-    whole = append_string(out, value, 128) && whole;
+    whole = append_json(out, value, 128) && whole;
   };
   about_event(R"(,"catga.node.incarnation":)", record.incarnation);
   about_event(R"(,"catga.event.id":)", record.event_id);

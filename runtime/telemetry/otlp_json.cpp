@@ -1,11 +1,14 @@
 #include "catga/runtime/telemetry/otlp_json.hpp"
 
+#include "catga/runtime/telemetry/json_text.hpp"
+
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <utility>
 
 namespace catga::otlp {
 
@@ -31,12 +34,6 @@ json attribute(std::string_view key, const decltype(LogField::value)& value) {
   return {{"key", key}, {"value", value_of(value)}};
 }
 
-json attributes_of(const std::vector<LogField>& fields) {
-  json out = json::array();
-  for (const LogField& field : fields) out.push_back(attribute(field.name, field.value));
-  return out;
-}
-
 json resource_of(const Resource& resource) {
   json attributes = json::array();
   for (const auto& [key, value] : resource) attributes.push_back(attribute(key, value));
@@ -48,36 +45,70 @@ std::uint32_t flags_of(const TraceContext& context, bool remote) {
   return (context.flags & 3U) | 0x100U | (remote ? 0x200U : 0U);
 }
 
-json link_of(const SpanLink& link) {
-  return {{"traceId", link.to.trace_id()},
-          {"spanId", link.to.span_id()},
-          {"attributes", attributes_of(link.attributes)},
-          {"flags", flags_of(link.to, true)}};
+// Spans are many: they are written as they are, without a tree of JSON values in between.
+
+void append_value(std::string& out, const decltype(LogField::value)& value) {
+  if (const auto* text = std::get_if<std::string>(&value)) {
+    out += R"({"stringValue":)";
+    append_json(out, *text);
+  } else if (const auto* truth = std::get_if<bool>(&value)) {
+    out += *truth ? R"({"boolValue":true)" : R"({"boolValue":false)";
+  } else if (const auto* number = std::get_if<std::int64_t>(&value)) {
+    out += R"({"intValue":")" + text_of_number(*number) + '"';
+  } else {
+    out += R"({"doubleValue":)" + value_of(value)["doubleValue"].dump();  // rare
+  }
+  out += '}';
 }
 
-json span_of(const Span& span) {
-  json out{{"traceId", span.context.trace_id()},
-           {"spanId", span.context.span_id()},
-           {"name", span.name},
-           {"kind", static_cast<int>(span.kind)},
-           {"startTimeUnixNano", text_of_number(span.start_ns)},
-           {"endTimeUnixNano", text_of_number(std::max(span.end_ns, span.start_ns))},
-           {"attributes", attributes_of(span.attributes)},
-           {"flags", flags_of(span.context, span.parent_remote)}};
+void append_attributes(std::string& out, const std::vector<LogField>& fields) {
+  out += R"("attributes":[)";
+  bool first = true;
+  for (const LogField& field : fields) {
+    out += std::exchange(first, false) ? R"({"key":)" : R"(,{"key":)";
+    append_json(out, field.name);
+    out += R"(,"value":)";
+    append_value(out, field.value);
+    out += '}';
+  }
+  out += ']';
+}
+
+void append_ids(std::string& out, const TraceContext& context) {
+  out += R"({"traceId":")" + context.trace_id() + R"(","spanId":")" + context.span_id() + R"(",)";
+}
+
+void append_span(std::string& out, const Span& span) {
+  append_ids(out, span.context);
   if (span.parent != 0) {
     TraceContext parent = span.context;
     parent.span = span.parent;
-    out["parentSpanId"] = parent.span_id();
+    out += R"("parentSpanId":")" + parent.span_id() + R"(",)";
   }
-  json status = json::object();
-  if (span.status != SpanStatus::unset) status["code"] = static_cast<int>(span.status);
-  if (!span.status_text.empty()) status["message"] = span.status_text;
-  out["status"] = status;
-  if (!span.links.empty()) {
-    out["links"] = json::array();
-    for (const SpanLink& link : span.links) out["links"].push_back(link_of(link));
+  out += R"("name":)";
+  append_json(out, span.name);
+  out += R"(,"kind":)" + std::to_string(static_cast<int>(span.kind));
+  out += R"(,"startTimeUnixNano":")" + text_of_number(span.start_ns);
+  out +=
+      R"(","endTimeUnixNano":")" + text_of_number(std::max(span.end_ns, span.start_ns)) + R"(",)";
+  append_attributes(out, span.attributes);
+  out += R"(,"flags":)" + std::to_string(flags_of(span.context, span.parent_remote));
+  out += R"(,"status":{)";
+  if (span.status != SpanStatus::unset)
+    out += R"("code":)" + std::to_string(static_cast<int>(span.status));
+  if (!span.status_text.empty()) {
+    out += span.status != SpanStatus::unset ? R"(,"message":)" : R"("message":)";
+    append_json(out, span.status_text);
   }
-  return out;
+  out += '}';
+  bool first = true;
+  for (const SpanLink& link : span.links) {
+    out += std::exchange(first, false) ? R"(,"links":[)" : ",";
+    append_ids(out, link.to);
+    append_attributes(out, link.attributes);
+    out += R"(,"flags":)" + std::to_string(flags_of(link.to, true)) + '}';
+  }
+  out += first ? "}" : "]}";
 }
 
 json record_of(const LogItem& record, std::int64_t observed_ns) {
@@ -111,11 +142,14 @@ std::string dumped(const json& body) {
 }  // namespace
 
 std::string body_of(const Resource& resource, const std::vector<Span>& spans) {
-  json list = json::array();
-  for (const Span& span : spans) list.push_back(span_of(span));
-  const json scopes = json::array({{{"scope", scope()}, {"spans", list}}});
-  const json one{{"resource", resource_of(resource)}, {"scopeSpans", scopes}};
-  return dumped({{"resourceSpans", json::array({one})}});
+  std::string out = R"({"resourceSpans":[{"resource":)" + dumped(resource_of(resource)) +
+                    R"(,"scopeSpans":[{"scope":)" + dumped(scope()) + R"(,"spans":[)";
+  bool first = true;
+  for (const Span& span : spans) {
+    if (!std::exchange(first, false)) out += ',';
+    append_span(out, span);
+  }
+  return out + "]}]}]}";
 }
 
 std::string body_of(const Resource& resource, const std::vector<LogItem>& records,

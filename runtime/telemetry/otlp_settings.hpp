@@ -14,8 +14,9 @@ struct SamplerSettings {
   double ratio = 1;  ///< of new traces
   bool parent_based = true;
   // settings trace.*
-  std::uint32_t roots_per_second = 100;  ///< of new sampled traces; 0: no limit
-  bool link_only = false;                ///< who takes a tell or an event begins a trace, linked
+  std::uint32_t roots_per_second = 100;   ///< of new sampled traces; 0: no limit
+  std::uint32_t spans_per_second = 1000;  ///< below sampled ones, a quarter per trace; 0: no limit
+  bool link_only = false;                 ///< who takes a tell or an event begins a trace, linked
 };
 
 struct OtlpSignal {

@@ -3,6 +3,7 @@
 #include "catga/entities/operation.hpp"
 #include "catga/sharding/hash.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <random>
 
@@ -10,15 +11,28 @@ namespace catga {
 
 namespace {
 constexpr std::uint64_t rebalance_domain = 51;
+constexpr std::size_t watched_most = 64;
 
 std::uint64_t random_span() {
   thread_local std::mt19937_64 source{new_operation_id().low};
   const std::uint64_t id = source();
   return id == 0 ? 1 : id;
 }
+
+/// At most `per_second`, a second's worth at once. `next`: of these tokens.
+bool take_token(std::atomic<std::int64_t>& next, std::uint32_t per_second, std::int64_t now) {
+  const std::int64_t each = 1'000'000'000 / per_second;
+  std::int64_t known = next.load(std::memory_order_relaxed);
+  for (;;) {
+    const std::int64_t from = std::max(known, now - 1'000'000'000);
+    if (from > now) return false;
+    if (next.compare_exchange_weak(known, from + each, std::memory_order_relaxed)) return true;
+  }
+}
 }  // namespace
 
-Tracer::Tracer(SamplerSettings sampler, Sink sink) : sampler_(sampler), sink_(std::move(sink)) {}
+Tracer::Tracer(SamplerSettings sampler, Sink sink, Room room)
+    : sampler_(sampler), sink_(std::move(sink)), room_(std::move(room)) {}
 
 std::int64_t Tracer::now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -40,7 +54,10 @@ TraceContext Tracer::unsampled() {
 
 TraceContext Tracer::root() {
   TraceContext context = unsampled();
-  if (sampled_root(context.trace_low) && has_token()) context.flags |= 1;
+  if (!sampled_root(context.trace_low)) return context;
+  // Without this bound "always on" would fill the queue and tear traces apart.
+  const std::uint32_t most = sampler_.roots_per_second;
+  if (most == 0 || take_token(next_root_, most, now_ns())) context.flags |= 1;
   return context;
 }
 
@@ -51,6 +68,8 @@ TraceContext Tracer::child(const TraceContext& parent) {
     context.flags = static_cast<std::uint8_t>(context.flags & ~1U);
     if (sampled_root(context.trace_low)) context.flags |= 1;
   }
+  if (context.sampled() && !fits(context))
+    context.flags = static_cast<std::uint8_t>(context.flags & ~1U);
   return context;
 }
 
@@ -60,19 +79,36 @@ bool Tracer::sampled_root(std::uint64_t trace_low) {
          sampler_.ratio >= 1;
 }
 
-/// New sampled roots are at most so many a second, a second's worth at once.
-/// Without it "always on" would fill the queue and tear traces apart.
-bool Tracer::has_token() {
-  if (sampler_.roots_per_second == 0) return true;
-  const std::int64_t each = 1'000'000'000 / sampler_.roots_per_second;
-  const std::int64_t now = now_ns();
-  std::int64_t next = next_root_ns_.load(std::memory_order_relaxed);
-  for (;;) {
-    const std::int64_t from = next < now - 1'000'000'000 ? now - 1'000'000'000 : next;
-    if (from > now) return false;
-    if (next_root_ns_.compare_exchange_weak(next, from + each, std::memory_order_relaxed))
-      return true;
+/// One trace may have thousands of asks, so bounding new traces alone bounds nothing. None may have more than a quarter, so
+/// that one endless turn does not use up what the others need. A branch that is left out costs no more than a trace that
+/// nobody looks at; and no span that is sent has a parent that was left out here.
+bool Tracer::fits(const TraceContext& context) {
+  bool fits = !room_ || room_();
+  if (fits && sampler_.spans_per_second != 0) {
+    const std::uint32_t each = std::max(sampler_.spans_per_second / 4, 1U);
+    const std::int64_t now = now_ns();
+    fits = take_token(next_of_trace_[context.trace_low % next_of_trace_.size()], each, now) &&
+           take_token(next_span_, sampler_.spans_per_second, now);
   }
+  if (!fits) left_out_.fetch_add(1, std::memory_order_relaxed);
+  return fits;
+}
+
+void Tracer::watch(const EntityId& entity, std::int64_t until_ns) {
+  const std::lock_guard guard(watch_lock_);
+  watched_[text_of(entity)] = until_ns;
+  if (watched_.size() > watched_most)
+    watched_.erase(
+        std::min_element(watched_.begin(), watched_.end(),
+                         [](const auto& a, const auto& b) { return a.second < b.second; }));
+  watching_ = true;
+}
+
+bool Tracer::is_watched(const EntityId& entity) {
+  const std::lock_guard guard(watch_lock_);
+  std::erase_if(watched_, [now = now_ns()](const auto& one) { return one.second <= now; });
+  watching_ = !watched_.empty();
+  return watched_.contains(text_of(entity));
 }
 
 namespace rebalance_trace {

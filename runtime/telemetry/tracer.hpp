@@ -4,9 +4,13 @@
 #include "catga/runtime/telemetry/span.hpp"
 #include "catga/sharding/ids.hpp"
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <mutex>
+#include <string>
 
 namespace catga {
 
@@ -19,13 +23,25 @@ inline bool of_tell(const TraceContext& context) { return (context.flags & trace
 class Tracer {
  public:
   using Sink = std::function<void(Span&&)>;
+  /// Whether the sink has room; asked before anything of a span is made. Any thread, must not wait.
+  using Room = std::function<bool()>;
   /// `sink` gets spans that are sampled, on the thread that ended them.
-  Tracer(SamplerSettings sampler, Sink sink);
+  Tracer(SamplerSettings sampler, Sink sink, Room room = {});
 
   /// A new trace. Its span may not be sampled: it is carried all the same, so that nobody decides again.
   TraceContext root();
-  /// A child of `parent`, of which another process may have decided; a new trace if there is none.
+  /// A child of `parent`, of which another process may have decided; a new trace if there is none. Beyond
+  /// `spans_per_second`, and without room, it is not sampled, nor is anything below it: a branch is left out.
   TraceContext child(const TraceContext& parent);
+  /// Every turn of this entity is sampled until then (now_ns()), whatever the sampler says. At most 64 at a time: the one
+  /// that ends first makes room.
+  void watch(const EntityId& entity, std::int64_t until_ns);
+  /// Whether it is watched now. One atomic load while nobody is.
+  bool watches(const EntityId& entity) {
+    return watching_.load(std::memory_order_relaxed) && is_watched(entity);
+  }
+  /// Branches left out because of these bounds. A counter.
+  std::uint64_t left_out() const { return left_out_.load(std::memory_order_relaxed); }
   /// A span of `of` with a new id, whatever the sampler says.
   static TraceContext inside(const TraceContext& of);
   /// A new trace that nobody looks at.
@@ -39,10 +55,18 @@ class Tracer {
 
  private:
   bool sampled_root(std::uint64_t trace_low);
-  bool has_token();
+  bool fits(const TraceContext& context);
+  bool is_watched(const EntityId& entity);
   const SamplerSettings sampler_;
   const Sink sink_;
-  std::atomic<std::int64_t> next_root_ns_{0};
+  const Room room_;
+  using Next = std::atomic<std::int64_t>;  ///< when the next token is there, ns
+  Next next_root_{0}, next_span_{0};
+  std::array<Next, 64> next_of_trace_{};  ///< by trace id; two may share one
+  std::atomic<std::uint64_t> left_out_{0};
+  std::atomic<bool> watching_{false};
+  std::mutex watch_lock_;
+  std::map<std::string, std::int64_t> watched_;  ///< until when
 };
 
 /// One trace per rebalance, without a coordinator: every node derives the same ids from what all know.

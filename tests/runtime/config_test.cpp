@@ -164,7 +164,8 @@ TEST_CASE("what is hot, how much is traced and how many series there are can be 
   const TemporaryFile file(R"({"hot": {"share": 0.5, "min_rate": 20, "window": "2s"},
                                "metrics.enabled": false, "trace.link_only": true})");
   const auto config = Config::parse({"--config", file.path(), "--metrics-max-series=1500",
-                                     "--trace-roots-per-second=0", "--trace-rebalance-spans=7"});
+                                     "--trace-roots-per-second=0", "--trace-rebalance-spans=7",
+                                     "--trace-spans-per-second=50", "--telemetry-entity-keys=off"});
   REQUIRE(config.ok());
   CHECK(config->hot.share == 0.5);
   CHECK(config->hot.min_rate == 20);
@@ -174,6 +175,9 @@ TEST_CASE("what is hot, how much is traced and how many series there are can be 
   CHECK(config->trace.link_only);
   CHECK(config->trace.roots_per_second == 0);
   CHECK(config->trace.rebalance_spans == 7);
+  CHECK(config->trace.spans_per_second == 50);
+  CHECK(config->telemetry.entity_keys == "off");
+  CHECK(has(trouble_of({"--telemetry-entity-keys", "some"}), "must be hash, plain or off"));
   for (const char* const wrong : {"0", "1.5", "nan", "-1"}) {
     CAPTURE(wrong);
     CHECK(has(trouble_of({"--hot-share", wrong}), "must be between 0.01 and 1"));

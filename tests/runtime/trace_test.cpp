@@ -142,6 +142,39 @@ TEST_CASE("new sampled traces are bounded, so that always on does not tear them 
   for (int i = 0; i < 1000; ++i) CHECK(endless.root().sampled());
 }
 
+TEST_CASE(
+    "spans below a sampled turn are bounded by leaving out branches, a quarter for each trace") {
+  Tracer tracer({.ratio = 1, .spans_per_second = 400}, [](Span&&) {});
+  const TraceContext endless{1, 2, 3, 1}, other{1, 3, 4, 1};
+  int sampled = 0;
+  TraceContext left_out;
+  for (int i = 0; i < 10'000; ++i) {
+    const TraceContext child = tracer.child(endless);
+    sampled += child.sampled() ? 1 : 0;
+    if (!child.sampled()) left_out = child;
+  }
+  CHECK(sampled >= 100);
+  CHECK(sampled < 300);  // a second's worth, and what the loop took
+  CHECK(tracer.left_out() == 10'000 - static_cast<std::uint64_t>(sampled));
+  REQUIRE(left_out);  // it goes on in its trace, but nobody looks at what is below
+  CHECK(left_out.trace_low == endless.trace_low);
+  CHECK_FALSE(tracer.child(left_out).sampled());
+  CHECK(tracer.left_out() == 10'000 - static_cast<std::uint64_t>(sampled));
+  CHECK(tracer.child(other).sampled());  // the others have their share
+  Tracer unbounded({.ratio = 1, .spans_per_second = 0}, [](Span&&) {});
+  for (int i = 0; i < 10'000; ++i) CHECK(unbounded.child(endless).sampled());
+}
+
+TEST_CASE("without room at the exporter no span is begun") {
+  bool room = false;
+  Tracer tracer(
+      {.ratio = 1}, [](Span&&) {}, [&room] { return room; });
+  CHECK_FALSE(tracer.child({1, 2, 3, 1}).sampled());
+  CHECK(tracer.left_out() == 1);
+  room = true;
+  CHECK(tracer.child({1, 2, 3, 1}).sampled());
+}
+
 TEST_CASE("telemetry is off unless OpenTelemetry's variables say where to") {
   CHECK_FALSE(settings_of({}).traces.on);
   CHECK_FALSE(settings_of({{"OTEL_SERVICE_NAME", "x"}}).logs.on);
