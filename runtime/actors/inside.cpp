@@ -156,4 +156,10 @@ bool NodeInside::passivate(const EntityId& id) {
   return host_.doors[shard_of(id.kind, id.key, host_.config.cluster.shards).value]->passivate(id);
 }
 
+bool NodeInside::trace(const EntityId& id, std::chrono::seconds how_long) {
+  if (host_.tracer == nullptr) return false;
+  host_.tracer->watch(id, Tracer::now_ns() + std::chrono::nanoseconds(how_long).count());
+  return true;
+}
+
 }  // namespace catga::actors

@@ -28,6 +28,7 @@ class NodeInside final : public admin::Inside {
   std::vector<admin::EntityLook> hot_entities(std::size_t most) override;
   const admin::History& history() const override { return host_.history; }
   bool passivate(const EntityId& id) override;
+  bool trace(const EntityId& id, std::chrono::seconds how_long) override;
   Status drain() override { return drain_(); }
 
  private:

@@ -107,6 +107,16 @@ Request here(const std::string& path, std::map<std::string, std::string> query =
   return request;
 }
 
+Reply trace_here(const Question& question) {
+  const EntityId id = CATGA_TRY(question.entity());
+  const auto seconds = CATGA_TRY(question.number("for_s", 60, 3600));
+  if (!question.around.inside.trace(id, std::chrono::seconds(seconds)))
+    return Error{Code::unavailable, "node " + question.self() +
+                                        " sends no traces: start it with "
+                                        "OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318"};
+  return json{{"node", question.self()}, {"for_s", seconds}};
+}
+
 Reply answer_here(const Question& question);
 
 std::vector<std::string> words_of(std::string_view path) {
@@ -246,6 +256,7 @@ Reply answer_here(const Question& question) {
   if (what == "kinds") return json(question.around.inside.entities_by_kind());
   if (what == "hot") return hot_here(question);
   if (what == "passivate" && question.request.method == "POST") return passivate_here(question);
+  if (what == "trace" && question.request.method == "POST") return trace_here(question);
   return Error{Code::not_found, "no such question: here/" + what};
 }
 
@@ -560,6 +571,20 @@ Answer passivate(const Question& question) {
                  [&] { return answer_of(passivate_here(question)); });
 }
 
+/// By the owner, for as long as it is that.
+Answer trace(const Question& question) {
+  const Result<EntityId> id = question.entity();
+  if (!id.ok()) return answer_of(id.error());
+  const Result<Owner> owner = owner_of(question, *id);
+  if (!owner.ok()) return answer_of(owner.error());
+  if (owner->node.empty())
+    return answer_of(Error{Code::unavailable, "nobody serves its shard now; try again"});
+  Request request = here("/trace", question.request.query);
+  request.method = "POST";
+  request.may_write = true;
+  return forward(question, owner->node, request, [&] { return answer_of(trace_here(question)); });
+}
+
 // ---- sagas ----
 
 std::int64_t unix_ms(std::chrono::system_clock::time_point time) {
@@ -830,6 +855,7 @@ Answer post(const Question& question) {
     return forward(question, words[1], question.request,
                    [&] { return answer_of(log_level(question)); });
   if (first == "entity" && count == 2 && words[1] == "passivate") return passivate(question);
+  if (first == "entity" && count == 2 && words[1] == "trace") return trace(question);
   if (first == "entity" && count == 2 && words[1] == "ask") return answer_of(ask_entity(question));
   if (first == "entity" && count == 2 && words[1] == "tell")
     return answer_of(tell_entity(question));

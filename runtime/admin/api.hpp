@@ -51,6 +51,7 @@
 //   POST /api/v1/nodes/{id}/drain       {"node","draining":true}: it leaves the ring and stays up, until it is stopped
 //   POST /api/v1/nodes/{id}/log-level   {"level":"debug"} → {"node","level"}
 //   POST /api/v1/entity/passivate       ?kind= &key= → {"passivated":bool}; false: it was not in memory, or busy
+//   POST /api/v1/entity/trace           ?kind= &key= &for_s= (60, at most 3600) → {"node","for_s"}: every turn is sampled
 //   POST /api/v1/entity/ask             ?kind= &key= &message= &id= &timeout_ms=; body: the message → {"reply":...}
 //   POST /api/v1/entity/tell            the same, at most once, nobody waits → {"sent":true}
 //   POST /api/v1/sagas/{id}/{verb}      ?type=; verb retry, replace, skip, force-complete (force), cancel, abort; body
@@ -61,7 +62,7 @@
 //
 // Errors: {"error":{"code","message","retry":bool}}, with the words of catga::Code and forbidden, method_not_allowed.
 // Not there: undrain and weights (the membership protocol has no such transitions: start the node anew), pausing of
-// rebalances, entity traces.
+// rebalances.
 #pragma once
 #include "catga/entities/kind.hpp"
 #include "catga/entities/messenger.hpp"

@@ -5,6 +5,7 @@
 #include "catga/sharding/ids.hpp"
 #include "catga/sharding/result.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -67,6 +68,8 @@ class Inside {
 
   /// False: it is not in memory here, or something waits for it.
   virtual bool passivate(const EntityId& id) = 0;
+  /// Samples every turn of it for so long, in memory or not. False: this node sends no traces.
+  virtual bool trace(const EntityId& id, std::chrono::seconds how_long) = 0;
   /// Leaves the ring, gives all shards away and stays up; only a new process comes back. Errors: rejected.
   virtual Status drain() = 0;
 };

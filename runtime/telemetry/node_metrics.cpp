@@ -21,9 +21,9 @@ constexpr std::array<ShardState, 6> shown_states{ShardState::owned,     ShardSta
                                                  ShardState::incoming,  ShardState::draining,
                                                  ShardState::suspended, ShardState::in_doubt};
 constexpr std::array<std::string_view, 3> saga_ends{"completed", "compensated", "failed"};
-constexpr std::array<std::string_view, 11> verb_names{
-    "drain", "log-level", "passivate",      "ask",    "tell", "retry",
-    "skip",  "replace",   "force-complete", "cancel", "abort"};
+constexpr std::array<std::string_view, 12> verb_names{
+    "trace", "drain", "log-level", "passivate",      "ask",    "tell",
+    "retry", "skip",  "replace",   "force-complete", "cancel", "abort"};
 constexpr std::array<std::string_view, 3> step_ends{"ok", "rejected", "failed"};
 constexpr std::array<std::string_view, 3> place_names{"shard", "shard_buffer", "mailbox"};
 constexpr std::array<std::string_view, 7> saga_causes{

@@ -254,7 +254,7 @@ class NodeMetrics {
   void write_sagas(Exposition& to, const Now& now) const;
   static void write_telemetry(Exposition& to, const Now& now);
 
-  static constexpr std::size_t limits = 6, shard_states = 8, places = 3, verbs = 11;
+  static constexpr std::size_t limits = 6, shard_states = 8, places = 3, verbs = 12;
   const std::uint32_t shard_count_;
   std::map<std::string, std::unique_ptr<KindMetrics>, std::less<>> kinds_;
   std::map<std::string, std::unique_ptr<SagaMetrics>, std::less<>> sagas_;

@@ -12,7 +12,7 @@ namespace {
 
 struct Wanted {
   std::string entity, kind, message, body, operation;
-  std::size_t limit = 50;
+  std::size_t limit = 50, seconds = 60;
 };
 
 Query named(const Wanted& wanted) {
@@ -100,6 +100,16 @@ void add_entity(CLI::App& app, Context& context) {
     context.print(answer, [](const json& said) {
       fmt::print("{}\n",
                  said["passivated"].get<bool>() ? "it leaves" : "it is not in memory, or busy");
+    });
+  });
+  CLI::App* const trace = about_one("trace", "every turn of it leaves a trace, for a while");
+  trace->add_option("--for", wanted->seconds, "seconds [60]")->check(CLI::Range(1, 3600));
+  trace->callback([&context, wanted] {
+    if (!context.may("trace every turn of " + wanted->entity)) return;
+    Query query = named(*wanted);
+    query["for_s"] = std::to_string(wanted->seconds);
+    context.print(context.post("entity/trace", query), [](const json& said) {
+      fmt::print("traced at {} for {} s\n", word(said, "node"), word(said, "for_s"));
     });
   });
   CLI::App* const list = group->add_subcommand("list", "some of those in memory");

@@ -1,4 +1,5 @@
 // A cluster as a collector sees it: one trace per rebalance, and asks that can be followed through it.
+#include <catga/runtime/messaging/jetstream.hpp>
 #include <catga/runtime/messaging/nats.hpp>
 #include <catga/sharding/ring.hpp>
 
@@ -471,6 +472,42 @@ TEST_CASE("with trace.link_only what a turn tells begins a trace, linked to the 
   CHECK(told["links"][0]["spanId"] == sent["spanId"]);
   CHECK(attribute(told["links"][0], "catga.link.reason") == "told_by");
   CHECK(collector.offences() == std::vector<std::string>{});
+}
+
+TEST_CASE("every turn of an entity that an operator wants to see is traced, and no other") {
+  if (!servers_here()) return;
+  Collector collector;
+  Scene scene;
+  auto with = environment(collector);
+  with.emplace_back("OTEL_TRACES_SAMPLER", "parentbased_always_off");
+  scene.launch("a", {}, with);
+  scene.expect_ready("a");
+  NatsConnection nats = must(connect(scene.config("x"), "operator"));
+  const auto trace = [&nats](const std::string& key, const std::string& seconds) {
+    const json asked{{"method", "POST"},
+                     {"path", "/api/v1/entity/trace"},
+                     {"query", {{"kind", "counter"}, {"key", key}, {"for_s", seconds}}}};
+    return json::parse(must(request(nats, "catga.test.admin", asked.dump(), 15s)));
+  };
+  must(scene.counter("seen").ask(Add{1}));
+  const json answer = trace("seen", "60");
+  CHECK(answer["status"] == 200);
+  CHECK(answer["body"]["node"] == "a");
+  CHECK(trace("seen", "0")["status"] == 200);  // over at once
+  must(scene.counter("seen").ask(Add{1}));
+  CHECK(trace("seen", "9999")["body"]["for_s"] == 3600);  // an hour at the most
+  CHECK(trace("seen", "60")["status"] == 200);
+  must(scene.counter("seen").ask(Add{1}));
+  must(scene.counter("other").ask(Add{1}));
+  CHECK(eventually([&] { return !named(collector, "catga.commit").empty(); }));
+  scene.node("a").signal(SIGTERM);
+  CHECK(scene.node("a").exit_code(30s) == 0);
+  const auto turns = named(collector, "counter/Add");
+  REQUIRE(turns.size() == 1);
+  CHECK_FALSE(turns[0].contains("parentSpanId"));  // its caller's span is not sent
+  const auto commits = named(collector, "catga.commit");
+  REQUIRE(commits.size() == 1);
+  CHECK(commits[0]["parentSpanId"] == turns[0]["spanId"]);
 }
 
 TEST_CASE("without OpenTelemetry's variables nothing is sent and nothing is carried") {

@@ -152,8 +152,17 @@ class Cluster(unittest.TestCase):
         self.assertEqual(by_key["node.id"]["source"], "env CATGA_NODE_ID")
         self.assertEqual(by_key["cluster.shards"]["source"], "flag --cluster-shards")
         self.assertEqual(by_key["ask.timeout"]["source"], "default")
-        would = self.catga("node", "log-level", "node-2", "debug", "--dry-run")
-        self.assertIn("nothing was changed", would.err)
+        for deed in (("node", "log-level", "node-2", "debug"), ("node", "drain", "node-2"),
+                     ("entity", "passivate", "account/bob"), ("entity", "trace", "account/bob"),
+                     ("entity", "call", "account/bob", "Deposit", '{"cents":1}')):
+            with self.subTest(deed):
+                before = self.data("entity", "call", "account/bob", "GetBalance", "{}")
+                would = self.catga(*deed, "--dry-run")
+                self.assertRegex(would.err, "nothing was (changed|sent)")
+                self.assertEqual(would.out, "")
+                self.assertEqual(self.data("entity", "call", "account/bob", "GetBalance", "{}"), before)
+        self.assertNotIn("LEAVING", self.catga("cluster", "nodes").out)
+        self.assertIn("sends no traces", self.catga("entity", "trace", "account/bob", "--yes", code=1).err)
         self.catga("node", "log-level", "node-2", "debug", "--yes")
         self.assertIn("is none of", self.catga("node", "log-level", "node-2", "loud", "--yes",
                                                code=1).err)
