@@ -311,6 +311,11 @@ struct Node::Private {
       now.log_records = {records.exported, records.failed, records.dropped};
     }
     now.events_dropped = feed.dropped();
+    if (tell_letters) {
+      const TellLetters::Count letters = tell_letters->count(boot_ms());
+      now.dead_tells = letters.tells;
+      now.dead_events = letters.events;
+    }
     return now;
   }
 
@@ -339,12 +344,12 @@ struct Node::Private {
     const bool traces = settings.traces.on;
     SamplerSettings sampler = settings.sampler;
     sampler.roots_per_second = config.trace.roots_per_second;
+    sampler.spans_per_second = config.trace.spans_per_second;
     sampler.link_only = config.trace.link_only;
     log.write(Severity::info, "telemetry", "",
               "telemetry is sent to " + (traces ? settings.traces.url : settings.logs.url));
     otlp::Resource resource =
         resource_of(settings, config, text_of(process), OtlpSettings::environment);
-    sampler.spans_per_second = config.trace.spans_per_second;
     exporter = std::make_unique<Exporter>(std::move(settings), std::move(resource),
                                           [this](const std::string& trouble) {
                                             log.write(Severity::warn, "telemetry", "", trouble);

@@ -11,6 +11,7 @@ namespace catga {
 namespace {
 
 constexpr std::size_t side_by_side = 64;  // questions to the store at once
+constexpr std::int64_t count_every_ms = 5000;
 
 /// `<subscription>:<kind>/<key>`.
 std::optional<LetterLine> line_of(const LetterBoxes::Box& box) {
@@ -97,6 +98,26 @@ Result<LetterBox> TellLetters::box_of(const EntityId& source) const {
                                         std::to_string(shard.value) + " of " + text_of(source) +
                                         " now; ask again"};
   return LetterBox{shard, served->second, letter_box(std::string(tells_box), source), true};
+}
+
+TellLetters::Count TellLetters::count(std::int64_t now_ms) {
+  {
+    const std::lock_guard guard(lock_);
+    const bool fresh = counted_ms_ != 0 && now_ms - counted_ms_ < count_every_ms;
+    if (fresh || counting_ || nats_ == nullptr) return count_;
+    counting_ = true;
+    counted_ms_ = now_ms;
+  }
+  list_letters([this](const Result<std::vector<LetterLine>>& lines) {
+    const std::lock_guard guard(lock_);
+    counting_ = false;
+    if (!lines.ok()) return;  // as it was
+    count_ = {};
+    for (const LetterLine& line : *lines)
+      (line.subscription == tells_box ? count_.tells : count_.events) += line.parked.length;
+  });
+  const std::lock_guard guard(lock_);
+  return count_;
 }
 
 void TellLetters::list_letters(Answer<std::vector<LetterLine>> then) {

@@ -41,6 +41,12 @@ class TellLetters final : public ShardTenants, public LetterKeeper {
   void serves(ShardId shard, OwnerToken token) override;
   void leaves(ShardId shard) override;
 
+  /// How many there were at the last look, `tells` with timers. Looks again, later, if that is old: nobody waits.
+  struct Count {
+    std::uint64_t tells = 0, events = 0;
+  };
+  Count count(std::int64_t now_ms);
+
   /// Of subscriptions too, as far as they live on these shards.
   void list_letters(Answer<std::vector<LetterLine>> then) override;
   void show_letters(const EntityId& source, std::uint64_t limit,
@@ -60,6 +66,9 @@ class TellLetters final : public ShardTenants, public LetterKeeper {
   const Surroundings around_;
   mutable std::mutex lock_;
   std::map<ShardId, OwnerToken> served_;
+  Count count_;
+  bool counting_ = false;
+  std::int64_t counted_ms_ = 0;
   NatsConnection* nats_ = nullptr;  ///< null: closed
   NatsSubscription desk_;
 };

@@ -22,8 +22,8 @@ from servers import program as program_called
 
 import yaml
 
-# The account sample has no sagas, so nobody can know the labels of theirs.
-NO_SERIES = re.compile(r"catga_sagas?_")
+# The account sample has no sagas and no events, so nobody can know the labels of theirs.
+NO_SERIES = re.compile(r"catga_sagas?_|catga_events_published")
 
 
 def prometheus(kubelets, folder):

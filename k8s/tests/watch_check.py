@@ -26,6 +26,8 @@ RULES = FILES / "alerts" / "catga.rules.yaml"
 # What Grafana would put in place of its variables.
 GRAFANA = {"$__rate_interval": "1m", "$__interval": "15s", "$service": ".*", "$instance": ".*",
            "$kind": ".*"}
+# Only says which build runs.
+NO_PANEL = {"catga_build_info"}
 
 
 def boards():
@@ -77,7 +79,17 @@ def check_rules(wrong):
             wrong.append(f"{alert}: its runbook_url leads elsewhere")
 
 
+def families():
+    """Every metric that a node can write."""
+    table = HERE.parent.parent / "runtime" / "telemetry" / "metrics.hpp"
+    return re.findall(r'\{"(catga_[a-z_]+)", MetricType', table.read_text())
+
+
 def check_boards(wrong):
+    everything = " ".join(expression for _, expression in queries())
+    for name in families():
+        if not re.search(rf"\b{name}(_bucket)?\b", everything) and name not in NO_PANEL:
+            wrong.append(f"no panel shows {name}")
     for name, board in boards().items():
         ids = [panel["id"] for panel in board["panels"]]
         if len(ids) != len(set(ids)):

@@ -98,6 +98,9 @@ inline constexpr auto metric_table = std::to_array<MetricRow>({
      "Tells and events committed and not delivered."},
     {"catga_outbox_oldest_seconds", MetricType::gauge, Buckets::none, "",
      "Age of the oldest of them, as of the last look of its shard."},
+    {"catga_dead_letters", MetricType::gauge, Buckets::none, "of",
+     "Given up and waiting for an operator, of this node's shards: tells and timers, or events of "
+     "ordered subscriptions; as of the scrape before."},
     {"catga_idempotency_bytes", MetricType::gauge, Buckets::none, "",
      "Replies that entities in memory remember, 100 bytes more for each."},
     {"catga_timers", MetricType::gauge, Buckets::none, "",

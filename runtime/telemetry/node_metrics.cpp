@@ -353,6 +353,8 @@ void NodeMetrics::write_shards(Exposition& to, const Now& now) const {
   to.add(metric("catga_messages_queued"), {"redis_out"}, now.commits_waiting);
   to.add(metric("catga_messages_queued"), {"nats_out"}, now.nats_waiting);
   to.add(metric("catga_outbox_pending"), {}, value(outbox_));
+  to.add(metric("catga_dead_letters"), {"tells"}, now.dead_tells);
+  to.add(metric("catga_dead_letters"), {"events"}, now.dead_events);
   std::int64_t oldest = now.cluster_ms;
   for (const auto& one : oldest_)
     if (const std::int64_t at = value(one); at != 0) oldest = std::min(oldest, at);

@@ -245,6 +245,7 @@ class NodeMetrics {
     };
     Sent spans, log_records;           ///< to the collector
     std::uint64_t events_dropped = 0;  ///< of the cluster's events
+    std::uint64_t dead_tells = 0, dead_events = 0;
   };
   void write(Exposition& to, const Now& now) const;
 

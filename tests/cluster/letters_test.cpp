@@ -3,6 +3,7 @@
 #include <catga/runtime/messaging/jetstream.hpp>
 #include <catga/runtime/outbox_entry.hpp>
 
+#include "../support/http_client.hpp"
 #include "scene.hpp"
 #include <nlohmann/json.hpp>
 
@@ -115,11 +116,18 @@ json sequences(NatsConnection& nats) {
 TEST_CASE("a tell that its target refuses for ever is kept, and arrives once when it is retried") {
   if (!servers_here()) return;
   Scene scene({}, {.user = "", .password = "", .jetstream = true});
-  auto first = std::make_unique<Node>(scene.config("a"));
+  Config config = scene.config("a");
+  config.health.listen = "127.0.0.1:0";
+  auto first = std::make_unique<Node>(config);
   first->host<Writer>().host<old_ones::Desk>();
   must(first->start());
   auto nats = must(connect(scene.config("x"), "test"));
   const std::map<std::string, std::string> alice{{"kind", "writer"}, {"key", "alice"}};
+  const auto metrics = [&] {
+    return http_ask(first->figures().health_port, "GET", "/metrics").body;
+  };
+  CHECK(metrics().find("catga_dead_letters{service=\"catga\",of=\"tells\"} 0\n") !=
+        std::string::npos);
 
   for (const char* text : {"one", "two", "three"})
     must(scene.client().ref<Writer>("alice").ask(Write{"d", text}));
@@ -129,6 +137,9 @@ TEST_CASE("a tell that its target refuses for ever is kept, and arrives once whe
     for (const json& one : sequences(nats))
       if (one["key"] == "alice") return one["length"] == 3 && one["subscription"].is_null();
     return false;
+  }));
+  CHECK(eventually([&] {  // it looks again every few seconds, if somebody reads
+    return metrics().find("of=\"tells\"} 4\n") != std::string::npos;
   }));
   const json letters = operators(nats, "GET", "deadletters/one", alice)["body"]["letters"];
   REQUIRE(letters.size() == 3);
