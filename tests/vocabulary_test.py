@@ -9,7 +9,8 @@ TABLE = pathlib.Path("runtime/telemetry/cluster_events.hpp")
 PEER = "catga.peer.id catga.peer.incarnation "
 MOVE = "catga.rebalance.id catga.shard.id catga.node.from catga.node.to mode "
 
-# The event table of the specification: own fields of each.
+# The event table of the specification: own fields of each. Left out, as chapter 10 of ARCHITECTURE.md says:
+# catga.leader.elected (there are no singletons) and wait_ms of catga.hot.entity (a wait makes nothing hot).
 SPECIFIED = {
     "catga.node.joined": PEER + "version weight nodes",
     "catga.node.suspected": PEER + "cause votes needed silence_ms",
