@@ -155,9 +155,13 @@ bool Activation::cycle(const Envelope& envelope) {
 }
 
 bool Activation::may_start() const {
-  return !loading_ && !dropped_ && !draining_ && !looking_up_ && !running_ && !fenced_ &&
-         !unsure() && instance_ && forming_.turns + under_way_.turns < limits_.turns_uncommitted &&
-         forming_.bytes + under_way_.bytes < limits_.bytes_held && host_.may_run();
+  if (loading_ || dropped_ || draining_ || looking_up_ || running_ || fenced_ || unsure() ||
+      !instance_)
+    return false;
+  // Without a commit nothing is under way, and that part of the memory need not be looked at.
+  const std::size_t turns = forming_.turns + (commit_ ? under_way_.turns : 0);
+  const std::size_t bytes = forming_.bytes + (commit_ ? under_way_.bytes : 0);
+  return turns < limits_.turns_uncommitted && bytes < limits_.bytes_held && host_.may_run();
 }
 
 void Activation::pump() {
@@ -301,6 +305,7 @@ void Activation::remember(OperationId id, OperationRecord record) {
     records_bytes_ -= std::min(records_bytes_, oldest->second.reply.size());
     records_.erase(oldest);
   }
+  count_remembered();
 }
 
 // ---- running -----------------------------------------------------------------------------------------------------
@@ -919,7 +924,7 @@ void Activation::reload() {
   timers_order_.clear();
   records_.clear();
   records_order_.clear();
-  records_bytes_ = 0;
+  records_bytes_ = remembered_bytes_ = 0;
   looking_up_.reset();
   looked_up_.reset();
   loading_ = true;

@@ -115,7 +115,7 @@ class Activation {
   ~Activation();
 
   /// Of replies that are in memory, 100 more for each.
-  std::size_t remembered_bytes() const { return records_bytes_ + 100 * records_.size(); }
+  std::size_t remembered_bytes() const { return remembered_bytes_; }
 
   // ---- what happens to it ----
   void arrived(Envelope&& envelope);
@@ -212,6 +212,7 @@ class Activation {
   void load_failed(const Error& error);
   void refuse_queue(const Error& error);
   void remember(OperationId id, OperationRecord record);
+  void count_remembered() { remembered_bytes_ = records_bytes_ + 100 * records_.size(); }
   bool saga_done(Envelope& envelope);
   void settle(Envelope envelope);
   void forget_steps(Envelope envelope);
@@ -244,7 +245,8 @@ class Activation {
   Waitlist<Envelope> queue_;
   Begun begun_;
   EntityId entity_;
-  Batch under_way_, forming_;
+  std::size_t remembered_bytes_ = 0;
+  Batch forming_, under_way_;
 
   OwnerToken token_;
   std::unique_ptr<Instance> shadow_;  ///< answers queries while a turn is suspended

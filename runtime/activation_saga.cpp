@@ -75,6 +75,7 @@ void Activation::drop_forgotten(const std::vector<OperationId>& steps) {
     records_.erase(known);
     records_order_.remove(id);  // a place left behind would push out the same id, come again
   }
+  count_remembered();
 }
 
 /// Every good answer, and every answer that stands on record, leaves here.

@@ -37,6 +37,7 @@ class Doorway {
     caf::intrusive_ptr<EntityActor> actor;
     std::uint64_t serial = 0;
     std::uint64_t sent = 0;         ///< under the lock
+    std::uint64_t handled = 0;      ///< when it was last looked at; it was more by now, never less
     bool leaving = false;           ///< told to drain: gives back what has not run and ends
     std::vector<Envelope> backlog;  ///< what came since
   };
@@ -103,6 +104,7 @@ class Doorway {
 
  private:
   bool passes(Envelope& envelope);
+  bool is_full(Active& active) const;
 
   const NodeStanding& standing_;
   const std::atomic<std::uint64_t>& primary_changes_now_;
