@@ -10,7 +10,7 @@ PEER = "catga.peer.id catga.peer.incarnation "
 MOVE = "catga.rebalance.id catga.shard.id catga.node.from catga.node.to mode "
 
 # The event table of the specification: own fields of each. Left out, as chapter 10 of ARCHITECTURE.md says:
-# catga.leader.elected (there are no singletons) and wait_ms of catga.hot.entity (a wait makes nothing hot).
+# catga.leader.elected (there are no singletons).
 SPECIFIED = {
     "catga.node.joined": PEER + "version weight nodes",
     "catga.node.suspected": PEER + "cause votes needed silence_ms",
@@ -33,7 +33,7 @@ SPECIFIED = {
     "catga.nats.lost": "server.address error",
     "catga.nats.restored": "outage_ms",
     "catga.hot.shard": "catga.shard.id share rate",
-    "catga.hot.entity": "catga.entity.kind catga.entity.key share rate mailbox",
+    "catga.hot.entity": "catga.entity.kind catga.entity.key share rate mailbox wait_ms",
     "catga.overload.started": "limit value refused",
     "catga.overload.ended": "limit duration_ms refused",
     "catga.entity.activation_failed": "catga.entity.kind catga.entity.key error",

@@ -6,8 +6,8 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <map>
 #include <string>
+#include <utility>
 
 namespace catga::actors {
 
@@ -56,14 +56,17 @@ double HotSpots::look_at_shards(std::int64_t now) {
 
 void HotSpots::look_at_entities(std::int64_t now, double all_per_s) {
   Heat<EntityId>::Counts counts;
+  waiting_before_ = std::exchange(waiting_, {});
   for (const std::uint32_t shard : shards_.above()) {
     const Doorway& door = *host_.doors[shard];
     if (door.look().entities > entities_searched) continue;
     door.for_each_entity([&](const EntityId& id, const Doorway::Active& active) {
-      if (active.sent != 0) counts.emplace_back(id, active.sent);
+      if (active.sent == 0) return;
+      counts.emplace_back(id, active.sent);
+      if (const auto waiting = Doorway::waiting(active); waiting != 0) waiting_[id] = waiting;
     });
   }
-  for (const auto& entity : entities_.look(now, counts, all_per_s)) tell(entity);
+  for (const auto& entity : entities_.look(now, counts, all_per_s)) tell(entity, now - looked_at_);
   std::map<KindMetrics*, std::uint64_t> counts_of;  // several kinds may be counted as one
   for (const auto& [kind, ignored] : host_.kinds) counts_of[&host_.metrics.of(kind)];
   for (const auto& entity : entities_.hot()) counts_of[&host_.metrics.of(entity.key.kind)] += 1;
@@ -79,24 +82,27 @@ void HotSpots::tell(const Heat<std::uint32_t>::Hot& shard) {
                    {"rate", std::round(shard.rate)}});
 }
 
-void HotSpots::tell(const Heat<EntityId>::Hot& entity) {
+void HotSpots::tell(const Heat<EntityId>::Hot& entity, std::int64_t passed_ms) {
   const ShardId shard = shard_of(entity.key.kind, entity.key.key, host_.config.cluster.shards);
-  std::int64_t waiting = 0;
-  host_.doors[shard.value]->for_each_entity([&](const EntityId& id, const Doorway::Active& active) {
-    if (id == entity.key) waiting = static_cast<std::int64_t>(Doorway::waiting(active));
-  });
+  const auto many = [&entity](const std::map<EntityId, std::uint64_t>& waiting) {
+    const auto found = waiting.find(entity.key);
+    return found == waiting.end() ? 0 : found->second;
+  };
+  const std::uint64_t waiting = many(waiting_);
+  const std::int64_t wait = wait_ms(waiting, many(waiting_before_), entity.rate, passed_ms);
   host_.log.write(
       Severity::warn, "node", "catga.hot.entity",
       fmt::format("entity {} takes {} of this node's messages, {:.0f} a second; {} wait "
-                  "for it. More nodes do not help: it is one",
+                  "for it, about {} ms. More nodes do not help: it is one",
                   entity_shown(host_.config, entity.key), percent(entity.share), entity.rate,
-                  waiting),
+                  waiting, wait),
       {{"catga.entity.kind", entity.key.kind},
        {"catga.entity.key", key_shown(host_.config, entity.key)},
        {"catga.shard.id", static_cast<std::int64_t>(shard.value)},
        {"share", rounded(entity.share)},
        {"rate", std::round(entity.rate)},
-       {"mailbox", waiting}});
+       {"mailbox", static_cast<std::int64_t>(waiting)},
+       {"wait_ms", wait}});
 }
 
 }  // namespace catga::actors

@@ -9,6 +9,7 @@
 #include "catga/sharding/ids.hpp"
 
 #include <cstdint>
+#include <map>
 #include <mutex>
 #include <vector>
 
@@ -26,7 +27,7 @@ class HotSpots {
   double look_at_shards(std::int64_t now);
   void look_at_entities(std::int64_t now, double all_per_s);
   void tell(const Heat<std::uint32_t>::Hot& shard);
-  void tell(const Heat<EntityId>::Hot& entity);
+  void tell(const Heat<EntityId>::Hot& entity, std::int64_t passed_ms);
 
   Host& host_;
   std::mutex lock_;
@@ -34,6 +35,8 @@ class HotSpots {
   std::int64_t looked_at_ = 0;
   Heat<std::uint32_t> shards_;
   Heat<EntityId> entities_;
+  std::map<EntityId, std::uint64_t> waiting_before_,
+      waiting_;  // for the last two looks, of `entities_`
 };
 
 }  // namespace catga::actors

@@ -52,7 +52,7 @@ inline constexpr std::array event_table{
     EventRow{"catga.nats.lost", Severity::error, "server.address,error", "this node is disconnected from NATS"},
     EventRow{"catga.nats.restored", Severity::info, "outage_ms", "NATS is connected again"},
     EventRow{"catga.hot.shard", Severity::warn, "catga.shard.id,share,rate", "one shard takes more than hot.share of the node's messages, more than hot.min_rate a second, for hot.window; again after a minute"},
-    EventRow{"catga.hot.entity", Severity::warn, "catga.entity.kind,catga.entity.key,catga.shard.id,share,rate,mailbox", "the same for one entity; its key as telemetry.entity_keys says"},
+    EventRow{"catga.hot.entity", Severity::warn, "catga.entity.kind,catga.entity.key,catga.shard.id,share,rate,mailbox,wait_ms", "the same for one entity; its key as telemetry.entity_keys says"},
     EventRow{"catga.overload.started", Severity::warn, "limit,value,refused", "the first message is refused because this node has too much to do"},
     EventRow{"catga.overload.ended", Severity::info, "limit,duration_ms,refused", "nothing was refused for 10 s"},
     EventRow{"catga.config.reloaded", Severity::info, "changed,needs_restart", "SIGHUP: the settings were read again; what changed, and what will at the next start"},

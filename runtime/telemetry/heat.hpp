@@ -15,6 +15,19 @@ struct HeatLimits {
   std::int64_t told_again_ms = 60'000;  ///< no sooner is the same one told again
 };
 
+/// How long a message waits that comes now, estimated: those before it, at the rate at which the last ones went.
+/// `waiting`, `before`: how many wait now, and `passed_ms` ago; `rate`: how many came per second between the two.
+/// If none went in that time, they have waited for all of it.
+inline std::int64_t wait_ms(std::uint64_t waiting, std::uint64_t before, double rate,
+                            std::int64_t passed_ms) {
+  if (waiting == 0) return 0;
+  const auto passed = static_cast<double>(passed_ms);
+  const double came = rate * passed / 1000;
+  const double went = came + static_cast<double>(before) - static_cast<double>(waiting);
+  if (went < 1) return passed_ms;
+  return static_cast<std::int64_t>(static_cast<double>(waiting) * passed / went);
+}
+
 /// One thread. Times are boot_ms().
 template <class Key>
 class Heat {

@@ -89,3 +89,12 @@ TEST_CASE("a count that began anew, and a key that was away, are cold") {
   node.second({{"a", 9000}});
   CHECK(node.heat.hot().empty());
 }
+
+TEST_CASE("the wait for what is hot is told by what waits and how fast it goes") {
+  CHECK(wait_ms(0, 500, 2000, 1000) == 0);
+  CHECK(wait_ms(500, 500, 2000, 1000) == 250);
+  CHECK(wait_ms(500, 500, 2000, 500) == 250);    // however often one looks
+  CHECK(wait_ms(1000, 0, 3000, 1000) == 500);    // a queue that grows: 2000 of 3000 went
+  CHECK(wait_ms(500, 1000, 1500, 1000) == 250);  // one that shrinks: 2000 went
+  CHECK(wait_ms(700, 0, 700, 1000) == 1000);     // nothing went: as long as that has been so
+}

@@ -217,6 +217,7 @@ TEST_CASE("an entity that takes all of a busy node is found and told, but not by
   CHECK(has(events, "catga.hot.shard"));
   CHECK(has(events, "catga.hot.entity"));
   CHECK(has(events, "\"catga.entity.kind\":\"counter\""));
+  CHECK(has(events, "\"wait_ms\":"));
   CHECK_FALSE(has(events, "hush"));
   CHECK(has(events, "counter/#"));  // telemetry.entity_keys: its hash
 }
