@@ -53,6 +53,7 @@ caf::behavior NodeActor::make_behavior() {
         arm();
       },
       [this](const LinkNews& news) {
+        redis_ = news.redis;
         if (news.nats == nats_) return;
         nats_ = news.nats;
         nats_lost_at_ = nats_ ? 0 : boot_ms();
@@ -425,14 +426,35 @@ void NodeActor::live_on_as(Incarnation self) {
   situation_.self = self;
 }
 
+/// Before the shards are told. They lose it together, and may be hundreds: one event speaks for all of them. Those that
+/// lapsed before, or were given away by a node that ends its session itself, have had theirs.
+void NodeActor::tell_suspended(std::string_view why) {
+  std::int64_t shards = 0, held = 0;
+  for (const auto& door : host_.doors) {
+    const Doorway::Look look = door->look();
+    if (look.state != ShardState::owned && look.state != ShardState::draining) continue;
+    shards += 1;
+    held += look.held;
+  }
+  if (shards == 0) {
+    if (!situation_.leaving)
+      host_.log.write(Severity::warn, "membership", "", std::string(why) + ": it serves nothing");
+    return;
+  }
+  host_.metrics.lost(redis_ ? NodeMetrics::Loss::session_expired : NodeMetrics::Loss::redis_down,
+                     static_cast<std::uint64_t>(shards));
+  host_.log.write(Severity::warn, "membership", "catga.shard.ownership.lost",
+                  std::string(why) + ": " + shards_text(static_cast<std::size_t>(shards)) +
+                      (shards == 1 ? " is suspended" : " are suspended"),
+                  {{"shards", shards},
+                   {"cause", std::string(redis_ ? "session_expired" : "redis_down")},
+                   {"held", held}});
+}
+
 void NodeActor::session_changed(const SessionNews& news) {
   live_on_as(news.self);
   if (!news.in_force) {
-    if (!situation_.leaving) {  // a node that has left ends its session itself
-      host_.log.write(Severity::warn, "membership", "",
-                      "the session of this node is over: its shards are suspended",
-                      {{"catga.node.incarnation", text_of(news.self)}});
-    }
+    tell_suspended("the session of this node is over");
     session_ok_ = false;
     hold_claims();
     situation_changed();
@@ -454,11 +476,7 @@ void NodeActor::tick() {
   const bool ok = host_.standing.session_ok();
   if (ok != session_ok_) {
     session_ok_ = ok;
-    if (!ok) {
-      host_.log.write(
-          Severity::warn, "membership", "",
-          "Redis has not renewed this node's session in time: its shards are suspended");
-    }
+    if (!ok) tell_suspended("Redis has not renewed this node's session in time");
     // The first session follows no other: the tick may see it before its news come.
     if (had_session_) hold_claims();
     had_session_ = true;

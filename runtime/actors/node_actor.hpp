@@ -9,6 +9,7 @@
 
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 namespace catga::actors {
@@ -28,6 +29,7 @@ class NodeActor final : public caf::event_based_actor {
   void count_rebalance(bool look);
   void count_moves(std::int64_t now);
   void session_changed(const SessionNews& news);
+  void tell_suspended(std::string_view why);
   void situation_changed();
   void hold_claims();
   void live_on_as(Incarnation self);
@@ -58,7 +60,7 @@ class NodeActor final : public caf::event_based_actor {
   bool session_ok_ = false;
   bool had_session_ = false;  ///< in this process; from then on Redis may be away and come back
   std::int64_t only_former_until_ = 0;
-  bool nats_ = true;
+  bool nats_ = true, redis_ = true;
   std::int64_t nats_lost_at_ = 0;
   bool releasing_ = false;       ///< shards are given up through Redis until none is left
   bool wants_to_leave_ = false;  ///< was told to; the table may not say so yet

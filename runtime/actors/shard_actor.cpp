@@ -476,7 +476,9 @@ void ShardActor::act(const DropMemory& action) {
   door_.close();
   draining_ = false;
   tenants_leave();
-  if (action.cause != LossCause::released) host_.metrics.lost(action.cause == LossCause::fenced);
+  if (action.cause != LossCause::released)
+    host_.metrics.lost(action.cause == LossCause::fenced ? NodeMetrics::Loss::fenced
+                                                         : NodeMetrics::Loss::rollback);
   if (action.cause != LossCause::released && !entities().empty()) {
     host_.log.write(
         Severity::warn, "handoff", "catga.shard.ownership.lost",

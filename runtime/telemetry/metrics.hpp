@@ -145,7 +145,7 @@ inline constexpr auto metric_table = std::to_array<MetricRow>({
     {"catga_shard_unavailable_duration_seconds", MetricType::histogram, Buckets::moves, "mode",
      "How long no handler of a moved shard could run, on one clock."},
     {"catga_shard_ownership_lost_total", MetricType::counter, Buckets::none, "cause",
-     "Shards dropped because another owner was found in the store."},
+     "Shards that this node served and may no longer write: of another owner, or suspended with its session."},
     {"catga_rebalances_total", MetricType::counter, Buckets::none, "reason,outcome",
      "Rebalances of the whole cluster, counted by one node each."},
     {"catga_rebalance_duration_seconds", MetricType::histogram, Buckets::moves, "reason,outcome",

@@ -14,6 +14,8 @@ constexpr std::array<std::string_view, 6> limit_names{
     "admission",       "entity.mailbox", "buffer.shard_messages",
     "nats.lane_bytes", "client_keys",    "commit.pending"};
 constexpr std::array<std::string_view, 4> commit_ends{"ok", "fenced", "conflict", "unknown"};
+constexpr std::array<std::string_view, 4> loss_names{"fenced", "rollback", "session_expired",
+                                                     "redis_down"};
 constexpr std::array<std::string_view, 3> mode_names{"planned", "takeover", "readopt"};
 constexpr std::array<std::string_view, 3> reason_names{"node_joined", "node_draining", "node_left"};
 constexpr std::array<std::string_view, 4> node_states{"warm", "shadow", "up", "leaving"};
@@ -338,8 +340,8 @@ void NodeMetrics::write_shards(Exposition& to, const Now& now) const {
   moves("out", "planned", "failed", stayed_);
   to.add(metric("catga_shard_unavailable_duration_seconds"), {"planned"}, unavailable_[0]);
   to.add(metric("catga_shard_unavailable_duration_seconds"), {"takeover"}, unavailable_[1]);
-  to.add(metric("catga_shard_ownership_lost_total"), {"fenced"}, value(lost_[0]));
-  to.add(metric("catga_shard_ownership_lost_total"), {"audit"}, value(lost_[1]));
+  for (std::size_t cause = 0; cause < loss_names.size(); ++cause)
+    to.add(metric("catga_shard_ownership_lost_total"), {loss_names[cause]}, value(lost_[cause]));
   to.add(metric("catga_messages_forwarded_total"), {"not_owner"}, value(forwarded_[0]));
   to.add(metric("catga_messages_forwarded_total"), {"handoff"}, value(forwarded_[1]));
   std::int64_t waiting = 0, remembered = 0;

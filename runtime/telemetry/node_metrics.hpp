@@ -202,7 +202,10 @@ class NodeMetrics {
   void came(Mode mode, std::int64_t ms) noexcept;
   void went(std::int64_t ms) noexcept;
   void stayed(std::int64_t ms) noexcept;  ///< a planned move out was given up
-  void lost(bool fenced) noexcept { lost_[fenced ? 0 : 1] += 1; }
+  enum class Loss : std::uint8_t { fenced, rollback, session_expired, redis_down };
+  void lost(Loss cause, std::uint64_t shards = 1) noexcept {
+    lost_[static_cast<std::size_t>(cause)] += shards;
+  }
   /// As of now, of one shard: what it counted before is replaced. By the shard's actor.
   struct Load {
     std::int64_t held = 0, outbox = 0, timers = 0;
@@ -266,7 +269,8 @@ class NodeMetrics {
                                     Histogram{Buckets::quick}, Histogram{Buckets::quick}};
   Histogram commit_size_{Buckets::sizes};
   std::array<std::atomic<std::int64_t>, shard_states> shards_{};
-  std::array<std::atomic<std::uint64_t>, 2> forwarded_{}, lost_{}, suspicions_{};
+  std::array<std::atomic<std::uint64_t>, 2> forwarded_{}, suspicions_{};
+  std::array<std::atomic<std::uint64_t>, 4> lost_{};  // by Loss
   std::atomic<std::uint64_t> hot_{0};
   Departures departures_;
   std::array<Histogram, 3> came_{Histogram{Buckets::moves}, Histogram{Buckets::moves},

@@ -151,7 +151,8 @@ void Timeline::show(const Event& event) {
     group.gaps.push_back(std::numeric_limits<double>::quiet_NaN());
     group.last = Clock::now();
   } else if (event.name == "catga.rebalance.stuck" || event.name == "catga.shard.ownership.lost") {
-    say(fmt::format("{}: {} (shard {}) {}", event.node, event.name, event.shard, event.cause));
+    const auto which = event.shard < 0 ? "several" : std::to_string(event.shard);
+    say(fmt::format("{}: {} (shard {}) {}", event.node, event.name, which, event.cause));
   }
 }
 

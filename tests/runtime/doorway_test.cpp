@@ -15,6 +15,7 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -106,6 +107,7 @@ class StillNode {
     standing.reading_until_ms = now_ + 3'600'000;
   }
   actors::Host& host() { return *host_; }
+  void listen(LogTap& tap) { log_.add(tap); }
   actors::Doorway& door() { return *host_->doors[0]; }
   void run() { workers_->run(); }
   void wait(std::int64_t ms) {
@@ -163,7 +165,37 @@ class StillNode {
   }
 };
 
+/// Keeps what is told of lost ownership.
+struct Losses final : LogTap {
+  void take(const LogRecord& record) override {
+    if (record.event == "catga.shard.ownership.lost") lines.push_back(json_line(record));
+  }
+  std::vector<std::string> lines;
+};
+
 }  // namespace
+
+TEST_CASE("a node whose session lapses tells once that it lost its shards, however it notices") {
+  Losses losses;  // before the node, whose log it outlives
+  StillNode node;
+  node.listen(losses);
+  node.standing.session_deadline_ms = 1;
+  node.wait(500);
+  REQUIRE(losses.lines.size() == 1);
+  for (const char* part : {"\"cause\":\"session_expired\"", "\"shards\":1", "\"held\":0"})
+    CHECK_MESSAGE(losses.lines[0].find(part) != std::string::npos, losses.lines[0]);
+  node.tell_node(actors::SessionNews{false, node.self});  // of what has lapsed already
+  CHECK(losses.lines.size() == 1);
+
+  node.give_rights();
+  node.tell_node(actors::SessionNews{true, node.self});
+  node.wait(500);
+  REQUIRE(node.door().look().state == ShardState::owned);
+  node.tell_node(actors::LinkNews{true, false});
+  node.tell_node(actors::SessionNews{false, node.self});
+  REQUIRE(losses.lines.size() == 2);
+  CHECK(losses.lines[1].find("\"cause\":\"redis_down\"") != std::string::npos);
+}
 
 TEST_CASE("a message passes to an entity in memory while its shard serves, and to no other") {
   StillNode node;
