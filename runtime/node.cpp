@@ -665,6 +665,9 @@ struct Node::Private {
       up = row != nullptr && row->state == MemberState::up;
       changed.notify_all();
     };
+    listener.on_ended = [this](Incarnation node, bool expired) {
+      caf::anon_send(host->node, actors::EndedNews{node, expired});
+    };
     listener.on_session = [this](bool in_force, Incarnation self) {
       caf::anon_send(host->node, actors::SessionNews{in_force, self});
     };
@@ -893,6 +896,14 @@ struct Node::Private {
       caf::anon_send(host->node, actors::LeaveNow{});
       wait_for(config.redis.command_timeout, [this] { return host->held.load() == 0; });
     }
+    // Before the node is out of the view: who tells its departure waits for this word.
+    log.write(all_gone ? Severity::info : Severity::error, "node", "catga.node.drained",
+              all_gone
+                  ? "all shards handed over"
+                  : std::to_string(left) + " shards were not handed over in time and were released",
+              {{"outcome", std::string(all_gone ? "ok" : "incomplete")},
+               {"shards_left", static_cast<std::int64_t>(left)},
+               {"duration_ms", boot_ms() - began}});
     // Late messages are sent on, until none came for a while.
     std::uint64_t forwarded = host->forwarded.load();
     std::int64_t quiet_since = boot_ms();
@@ -916,13 +927,6 @@ struct Node::Private {
       const std::lock_guard guard(lock);
       return !in_view;
     });
-    log.write(all_gone ? Severity::info : Severity::error, "node", "catga.node.drained",
-              all_gone
-                  ? "all shards handed over"
-                  : std::to_string(left) + " shards were not handed over in time and were released",
-              {{"outcome", std::string(all_gone ? "ok" : "incomplete")},
-               {"shards_left", static_cast<std::int64_t>(left)},
-               {"duration_ms", boot_ms() - began}});
     if (tracer) drain_span(shards, entities, left, boot_ms() - began);
     if (all_gone) return Done{};
     return Error{Code::timeout,

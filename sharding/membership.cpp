@@ -94,7 +94,8 @@ std::shared_ptr<const MembershipView> with_row(const MembershipView& view, ViewV
 
 // The message that tells others of a new view: the row, if exactly one differs, else only that
 // there is one.
-Frame view_frame(const MembershipView* before, const MembershipView& after) {
+Frame view_frame(const MembershipView* before, const MembershipView& after,
+                 const std::map<Incarnation, Ending>& endings) {
   Frame frame;
   frame.type = Frame::Type::view;
   frame.view = after.version;
@@ -111,6 +112,9 @@ Frame view_frame(const MembershipView* before, const MembershipView& after) {
   frame.before = before->version;
   frame.about = differ.front().first;
   frame.row = std::move(differ.front().second);
+  const auto ending = endings.find(frame.about);
+  if (frame.row.empty() && ending != endings.end())
+    frame.number = static_cast<std::uint64_t>(ending->second);
   return frame;
 }
 
@@ -219,6 +223,7 @@ class Stepper {
   void end_split();
 
   void adopt(std::shared_ptr<const MembershipView> view, bool rolled_back);
+  void learn_ending(Incarnation target, Ending how, bool sure);
   void rewatch(bool rolled_back);
   void tell_impaired();
   void heard_version(ViewVersion seen);
@@ -461,6 +466,9 @@ void Stepper::heard_suspect(const Frame& heard) {
 
 void Stepper::heard_view(const Frame& heard) {
   if (heard.view <= version()) return;
+  if (heard.about && heard.row.empty())
+    for (const Ending how : {Ending::evicted, Ending::expired})
+      if (heard.number == static_cast<std::uint64_t>(how)) learn_ending(heard.about, how, true);
   // Our own end is believed of Redis only, and a row we cannot place is read there too. So is what
   // somebody says who writes to another primary: the same version may be another table there.
   const Watched* from = watch_of(heard.from);
@@ -532,7 +540,7 @@ void Stepper::joined(const JoinReply& reply) {
   reset_proof();
   extend_session(node_.join.sent);
   auto view = std::make_shared<const MembershipView>(reply.view);
-  Frame news = view_frame(node_.view.get(), *view);
+  Frame news = view_frame(node_.view.get(), *view, node_.endings);
   news.primary = node_.primary;
   news.from = node_.self;
   adopt(std::move(view), reply.view.version < node_.version_at_join);
@@ -595,7 +603,13 @@ void Stepper::on(const EvictAnswer& event) {
       note(Note::What::braked, event.target, now_ - watch->life, reply.brake);
   }
   if (!came) return;
-  if (reply.outcome == EvictReply::Outcome::evicted) note(Note::What::evicted, event.target);
+  if (reply.outcome == EvictReply::Outcome::evicted) {
+    learn_ending(event.target, Ending::evicted, true);
+    note(Note::What::evicted, event.target);
+  } else if (reply.outcome == EvictReply::Outcome::gone && watch != nullptr) {
+    const bool expired = watch->no_session > 0 || !watch->brake.empty();  // somebody reaped it
+    learn_ending(event.target, expired ? Ending::expired : Ending::evicted, false);
+  }
   if (reply.outcome == EvictReply::Outcome::no_session) node_.renew.due = now_;
   if (reply.outcome == EvictReply::Outcome::evicted || reply.outcome == EvictReply::Outcome::gone)
     want_read(true);
@@ -625,6 +639,8 @@ void Stepper::make_up_for(const MembershipView& read) {
 
 void Stepper::on(const ReapAnswer& event) {
   if (!answered(nullptr, event.answer)) return;
+  if (event.answer.value != ReapReply::alive)
+    learn_ending(event.target, Ending::expired, event.answer.value == ReapReply::reaped);
   if (event.answer.value == ReapReply::alive) {
     const bool asked_for = !node_.joined && !node_.join.open && event.target == node_.in_the_way;
     if (!asked_for || !node_.shadow || node_.behind || !node_.name_taken_at) return;
@@ -655,7 +671,7 @@ void Stepper::on(const ViewAnswer& event) {
     return;
   }
   auto next = std::make_shared<const MembershipView>(read);
-  Frame news = view_frame(node_.view.get(), *next);
+  Frame news = view_frame(node_.view.get(), *next, node_.endings);
   news.primary = node_.primary;
   news.from = node_.self;
   adopt(std::move(next), rolled_back);
@@ -732,6 +748,17 @@ void Stepper::leave_now() {
 
 // ---- the view ----
 
+// Not `sure`: we tried, and it had ended already. Most likely somebody else was as sure of it as we,
+// unless it was about to leave.
+void Stepper::learn_ending(Incarnation target, Ending how, bool sure) {
+  const Member* row = node_.view ? node_.view->find(target) : nullptr;
+  if (row == nullptr) return;
+  if (sure)
+    node_.endings.insert_or_assign(target, how);
+  else if (row->state != MemberState::leaving)
+    node_.endings.try_emplace(target, how);
+}
+
 void Stepper::adopt(std::shared_ptr<const MembershipView> view, bool rolled_back) {
   const ViewVersion before = version();
   const std::size_t members_before = node_.view ? node_.view->members.size() : 0;
@@ -739,7 +766,12 @@ void Stepper::adopt(std::shared_ptr<const MembershipView> view, bool rolled_back
   node_.hearsay = std::max(node_.hearsay, version());
   const Member* me = node_.view->find(node_.self);
   if (node_.joined && me != nullptr) settle_reading(members_before, rolled_back);
-  act(ViewAdopted{node_.view, node_.self, rolled_back, before});
+  std::map<Incarnation, Ending> ended;
+  std::erase_if(node_.endings, [&](const auto& one) {
+    return node_.view->find(one.first) == nullptr && ended.insert(one).second;
+  });
+  if (rolled_back) node_.endings.clear();  // Redis lost these ends
+  act(ViewAdopted{node_.view, node_.self, rolled_back, before, std::move(ended)});
   if (!node_.joined) return;
   if (me == nullptr) return session_over();
   if (!node_.state.open) node_.row = me->state;

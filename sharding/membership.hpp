@@ -104,6 +104,9 @@ struct Times {
   std::int64_t valid() const { return session_ttl - session_renew; }
 };
 
+/// How a member ended, if it did not leave by itself.
+enum class Ending : std::uint8_t { unknown, evicted, expired };
+
 // ---- what nodes say to each other ----
 
 /// One message between drivers. Which fields mean something depends on the type; the rest stay as
@@ -122,7 +125,8 @@ struct Frame {
   Incarnation from;
   ViewVersion view;  ///< the sender's; of type view: the version after the change
   std::uint64_t number =
-      0;  ///< heartbeat, refute: counts up. ack, pong: of what is answered. suspect: last one heard
+      0;  ///< heartbeat, refute: counts up. ack, pong: of what is answered. suspect: last one heard.
+          ///< view: how `about` has ended, an Ending
   int score = 0;           ///< heartbeat: how much the sender doubts itself
   bool redis = true;       ///< heartbeat: the sender reaches Redis
   bool ping_back = false;  ///< ping: the receiver is asked for a PING of its own
@@ -280,6 +284,8 @@ struct ViewAdopted {
   Incarnation self;
   bool rolled_back = false;
   ViewVersion before;  ///< what was known until now
+  std::map<Incarnation, Ending>
+      endings{};  ///< of members that it does not have any more, as far as known
 };
 /// Handlers may run before `deadline`. Comes with every renewal, not only at changes.
 struct Session {
@@ -436,7 +442,9 @@ struct Membership {
   ViewVersion version_at_join, version_at_read, version_at_renew;  ///< what we had when we asked
   ViewVersion hearsay;          ///< newest version named by others
   ViewVersion hearsay_at_read;  ///< the same, when we asked
-  ViewVersion disbelieved;      ///< hearsay up to here was checked against Redis, and is not there
+  std::map<Incarnation, Ending>
+      endings;              ///< heard of, and still in the view; told with the one without them
+  ViewVersion disbelieved;  ///< hearsay up to here was checked against Redis, and is not there
 
   std::int64_t reading_until = 0, no_reading_before = 0;
   std::map<std::uint64_t, Beat> beats;        ///< number -> heartbeat, those sent lately

@@ -170,6 +170,11 @@ struct ViewNews {
   std::shared_ptr<const MembershipView> view;
   Incarnation self;
 };
+/// A member that the next view does not have did not leave by itself.
+struct EndedNews {
+  Incarnation node;
+  bool expired = false;  ///< its session; else it was evicted
+};
 struct SessionNews {
   bool in_force = false;
   Incarnation self;
@@ -236,6 +241,7 @@ CATGA_LOCAL_MESSAGE(EntityBroke)
 CATGA_LOCAL_MESSAGE(EntityAlarm)
 CATGA_LOCAL_MESSAGE(ShardTick)
 CATGA_LOCAL_MESSAGE(ViewNews)
+CATGA_LOCAL_MESSAGE(EndedNews)
 CATGA_LOCAL_MESSAGE(SessionNews)
 CATGA_LOCAL_MESSAGE(LinkNews)
 CATGA_LOCAL_MESSAGE(PrimaryNews)

@@ -48,6 +48,9 @@ caf::behavior NodeActor::make_behavior() {
         view_came(news);
         arm();
       },
+      [this](const EndedNews& news) {
+        endings_[news.node] = news.expired ? Parting::expired : Parting::evicted;
+      },
       [this](const SessionNews& news) {
         session_changed(news);
         arm();
@@ -206,7 +209,7 @@ void NodeActor::say_what_changed(const Standing* was, const MembershipView& afte
     std::int64_t shards = 0;
     for (std::uint32_t i = 0; was != nullptr && i < host_.config.cluster.shards; ++i)
       shards += was->placement.target(ShardId{i}) == member.incarnation ? 1 : 0;
-    return LogField{"shards", shards};
+    return shards;
   };
   for (const Member& member : change.joined) {
     say(Severity::info, "catga.node.joined",
@@ -219,18 +222,42 @@ void NodeActor::say_what_changed(const Standing* was, const MembershipView& afte
     const bool own = member.incarnation == self;
     say(Severity::info, "catga.node.draining",
         "node " + member.name + (own ? " (this one)" : "") + " gives its shards away", member,
-        {shards_of(member)});
+        {{"shards", shards_of(member)}});
   }
   for (const Member& member : change.ended) {
-    const bool planned = member.state == MemberState::leaving;
-    say(planned ? Severity::info : Severity::warn, "catga.node.left",
-        "node " + member.name +
-            (planned ? " has left" : " is gone: its session ended or it was evicted"),
-        member,
-        {{"cause", std::string(planned ? "planned" : "evicted")},
-         shards_of(member),
-         {"uptime_s",
-          std::max<std::int64_t>(0, (host_.standing.cluster_now() - member.joined_ms) / 1000)}});
+    // Who did not say that it goes was voted out, unless somebody knows better.
+    Parting how = member.state == MemberState::leaving ? Parting::by_itself : Parting::evicted;
+    if (const auto known = endings_.find(member.incarnation); known != endings_.end())
+      how = known->second;
+    gone_[text_of(member.incarnation)] = {member, shards_of(member), speaks(member)};
+    host_.metrics.departed(member.incarnation, how);
+  }
+  endings_.clear();
+  tell_departures();
+}
+
+void NodeActor::tell_departures() {
+  for (const auto& [incarnation, cause] : host_.metrics.departures()) {
+    const auto found = gone_.find(incarnation);
+    if (found == gone_.end()) continue;
+    const Gone gone = std::move(found->second);
+    gone_.erase(found);
+    const bool planned = cause == "planned";
+    const EventName event = "catga.node.left";
+    host_.log.write(
+        planned ? Severity::info : Severity::warn, "membership",
+        gone.ours_to_publish ? event : event.in_log_only(),
+        "node " + gone.member.name +
+            (planned                 ? " has left"
+             : cause == "incomplete" ? " has left before all its shards were handed over"
+             : cause == "expired"    ? " is gone: its session expired"
+                                     : " is gone: the others voted it out"),
+        {{"catga.peer.id", gone.member.name},
+         {"catga.peer.incarnation", incarnation},
+         {"cause", std::string(cause)},
+         {"shards", gone.shards},
+         {"uptime_s", std::max<std::int64_t>(
+                          0, (host_.standing.cluster_now() - gone.member.joined_ms) / 1000)}});
   }
 }
 
@@ -373,8 +400,6 @@ void NodeActor::tell_if_stuck() {
 }
 
 void NodeActor::count_change(const ViewChange& change, bool seen_before) {
-  for (const Member& member : change.ended)
-    host_.metrics.departed(member.incarnation, member.state == MemberState::leaving);
   if (change.joined.empty() && change.leaving.empty() && change.ended.empty()) return;
   count_rebalance(false);  // the one before, if it was not over
   counted_reason_ = !change.ended.empty()     ? NodeMetrics::Reason::left
@@ -487,6 +512,7 @@ void NodeActor::tick() {
       tell_shards(SessionEnded{});
   }
   tell_audit();
+  tell_departures();
   const std::int64_t now = boot_ms();
   if (waiting_view_ && now >= next_view_at_) {
     const ViewNews waited = *waiting_view_;

@@ -7,6 +7,7 @@
 
 #include <caf/event_based_actor.hpp>
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -25,6 +26,7 @@ class NodeActor final : public caf::event_based_actor {
   void view_came(const ViewNews& news);
   void view_adopted(const ViewNews& news);
   void say_what_changed(const Standing* was, const MembershipView& after, Incarnation self);
+  void tell_departures();
   void count_change(const ViewChange& change, bool seen_before);
   void count_rebalance(bool look);
   void count_moves(std::int64_t now);
@@ -69,6 +71,15 @@ class NodeActor final : public caf::event_based_actor {
   std::int64_t started_at_;
   std::int64_t armed_at_ = 0;  ///< when the tick comes that was set last
   std::uint64_t next_move_ = 1;
+
+  /// Who is out of the view and not told yet: why it went is known a moment later, by its own last word.
+  struct Gone {
+    Member member;
+    std::int64_t shards = 0;
+    bool ours_to_publish = false;
+  };
+  std::map<std::string, Gone> gone_;        ///< by incarnation
+  std::map<Incarnation, Parting> endings_;  ///< of those that the next view does not have
 
   RebalancePart part_;       ///< being told
   bool moves_told_ = false;  ///< of it

@@ -423,6 +423,8 @@ void MembershipDriver::Private::carry_out(const AskSessions& ask) {
 
 void MembershipDriver::Private::carry_out(const ViewAdopted& adopted) {
   standing.view_version.store(adopted.view->version.value, std::memory_order_relaxed);
+  for (const auto& [member, how] : adopted.endings)
+    if (listener.on_ended) listener.on_ended(member, how == Ending::expired);
   if (listener.on_view) listener.on_view(adopted.view, adopted.self);
   if (!adopted.rolled_back) return;
   if (listener.on_rollback) listener.on_rollback(adopted.before, adopted.view->version);

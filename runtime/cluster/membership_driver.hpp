@@ -21,6 +21,9 @@ class Log;
 struct MembershipListener {
   /// A newer view was adopted. `self` is this node's incarnation in force and its state in the view (none if absent).
   std::function<void(std::shared_ptr<const MembershipView> view, Incarnation self)> on_view;
+  /// The next on_view is without this member, which did not leave by itself: its session expired, or it was evicted.
+  /// Not told where this node could not know.
+  std::function<void(Incarnation node, bool expired)> on_ended;
   /// The session was lost (false) or a session is in force again (true), under this incarnation.
   std::function<void(bool in_force, Incarnation self)> on_session;
   /// This node can never join: why, in a sentence (another cluster's keys, another shard count, the name in use

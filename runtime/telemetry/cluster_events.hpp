@@ -30,7 +30,7 @@ inline constexpr std::array event_table{
     EventRow{"catga.node.joined", Severity::info, "catga.peer.id,catga.peer.incarnation,nodes,version,weight", "a view with a new UP node is adopted; the stream has it once, from the reporter"},
     EventRow{"catga.node.suspected", Severity::warn, "catga.peer.id,catga.peer.incarnation,cause,votes,needed,silence_ms", "heartbeats are missing (heartbeat), or NATS says that nobody listens there (no_responders): a vote to evict; votes: how many stand against it, as far as this node has heard"},
     EventRow{"catga.node.cleared", Severity::info, "catga.peer.id,catga.peer.incarnation,silence_ms", "a suspicion is refuted"},
-    EventRow{"catga.node.left", Severity::info, "catga.peer.id,catga.peer.incarnation,cause,shards,uptime_s", "a view without the node is adopted; WARN unless cause is planned; the stream has it once, from the reporter"},
+    EventRow{"catga.node.left", Severity::info, "catga.peer.id,catga.peer.incarnation,cause,shards,uptime_s", "a view without the node is adopted, and why is known: planned, incomplete (shards released at the deadline), evicted, expired; WARN unless cause is planned; the stream has it once, from the reporter"},
     EventRow{"catga.node.draining", Severity::info, "catga.peer.id,catga.peer.incarnation,cause,shards,entities,deadline_s", "a node enters LEAVING; with a cause: said by that node itself"},
     EventRow{"catga.node.drained", Severity::info, "outcome,shards_left,duration_ms", "the drain ends; ERROR if shards are left"},
     EventRow{"catga.rebalance.planned", Severity::info, "catga.rebalance.id,reason,moves,takeovers,by_node", "shards that this node has, or that nobody has any more, belong elsewhere now; each node tells its own part"},

@@ -13,17 +13,21 @@ std::optional<DrainTold> drain_told_by(const std::string& json) {
   return DrainTold{who->get<std::string>(), *how == "ok"};
 }
 
-void Departures::left(const std::string& incarnation, bool leaving, std::int64_t now) {
+void Departures::left(const std::string& incarnation, Parting how, std::int64_t now) {
   const std::lock_guard guard(lock_);
   settle(now);
   const auto heard = halves_.find(incarnation);
-  if (!leaving) {
-    counts_.evicted += 1;
-  } else if (heard == halves_.end()) {
+  if (how != Parting::by_itself) {
+    if (heard != halves_.end()) halves_.erase(heard);
+    if (how == Parting::evicted) return over(incarnation, &Counts::evicted, "evicted");
+    return over(incarnation, &Counts::expired, "expired");
+  }
+  if (heard == halves_.end()) {
     halves_[incarnation] = {now, true, true};
   } else if (!heard->second.left) {
-    (heard->second.complete ? counts_.planned : counts_.incomplete) += 1;
+    const bool complete = heard->second.complete;
     halves_.erase(heard);
+    drained_and_left(incarnation, complete);
   }
 }
 
@@ -34,8 +38,8 @@ void Departures::drained(const std::string& incarnation, bool complete, std::int
   if (gone == halves_.end()) {
     halves_[incarnation] = {now, false, complete};
   } else if (gone->second.left) {
-    (complete ? counts_.planned : counts_.incomplete) += 1;
     halves_.erase(gone);
+    drained_and_left(incarnation, complete);
   }
 }
 
@@ -45,14 +49,31 @@ Departures::Counts Departures::counts(std::int64_t now) const {
   return counts_;
 }
 
+std::vector<std::pair<std::string, std::string_view>> Departures::news(std::int64_t now) {
+  const std::lock_guard guard(lock_);
+  settle(now);
+  return std::exchange(news_, {});
+}
+
 /// What has waited long enough: a node without a last word had no reason to give one, and a word
 /// without a departure is of one that this node never saw in a view.
 void Departures::settle(std::int64_t now) const {
   std::erase_if(halves_, [&](const auto& entry) {
     if (now - entry.second.since < patience_ms) return false;
-    if (entry.second.left) counts_.planned += 1;
+    if (entry.second.left) drained_and_left(entry.first, true);
     return true;
   });
+}
+
+void Departures::drained_and_left(const std::string& incarnation, bool complete) const {
+  if (complete) return over(incarnation, &Counts::planned, "planned");
+  over(incarnation, &Counts::incomplete, "incomplete");
+}
+
+void Departures::over(const std::string& incarnation, std::uint64_t Counts::*count,
+                      std::string_view cause) const {
+  counts_.*count += 1;
+  news_.emplace_back(incarnation, cause);
 }
 
 }  // namespace catga

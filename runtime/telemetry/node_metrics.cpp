@@ -384,6 +384,7 @@ void NodeMetrics::write_cluster(Exposition& to, const Now& now) const {
   to.add(metric("catga_node_departures_total"), {"planned"}, departures.planned);
   to.add(metric("catga_node_departures_total"), {"incomplete"}, departures.incomplete);
   to.add(metric("catga_node_departures_total"), {"evicted"}, departures.evicted);
+  to.add(metric("catga_node_departures_total"), {"expired"}, departures.expired);
   to.add(metric("catga_node_suspicions_total"), {"heartbeat"}, value(suspicions_[0]));
   to.add(metric("catga_node_suspicions_total"), {"no_responders"}, value(suspicions_[1]));
   for (const bool ok : {true, false}) {

@@ -218,8 +218,10 @@ class NodeMetrics {
   enum class Reason : std::uint8_t { joined, draining, left };
   void rebalanced(Reason reason, bool to_the_end, std::int64_t ms);
   /// The view is without it. Of one that left by itself the drain's end tells whether it was complete.
-  void departed(Incarnation node, bool leaving) {
-    departures_.left(text_of(node), leaving, boot_ms());
+  void departed(Incarnation node, Parting how) { departures_.left(text_of(node), how, boot_ms()); }
+  /// Departures whose cause is known since this was asked last.
+  std::vector<std::pair<std::string, std::string_view>> departures() {
+    return departures_.news(boot_ms());
   }
   /// Told by a cluster event.
   void drained(const std::string& incarnation, bool complete) {

@@ -185,17 +185,24 @@ TEST_CASE("a join, a kill and a drain are each told in a dozen lines, and the st
   }
 
   CHECK(stream.of("catga.node.left")[0]["shards"] > 0);
+  CHECK(stream.of("catga.node.left")[0]["cause"] == "evicted");
   stream.check_fields(whole);
 
   // one is asked to stop
   mark();
   scene.node("c").signal(SIGTERM);
   CHECK(scene.node("c").exit_code(30s) == 0);
-  check_story(told("c"),
-              {"asked to stop: giving the shards away", "node c (this one) gives",
-               "of this node move: to", "moved away from here", "all shards handed over"});
+  check_story(told("c"), {"asked to stop: giving the shards away", "node c (this one) gives",
+                          "of this node move: to", "moved away from here"});
+  check_story(told("c"), {"of this node move: to", "all shards handed over"});  // by another thread
   CHECK(told("c").size() <= 12);
-  CHECK(eventually([&] { return told("a").size() >= 2; }));
+  CHECK(eventually([&] { return stream.of("catga.node.left").size() == 1; }));
+  CHECK(stream.of("catga.node.left")[0]["cause"] == "planned");
+  CHECK(eventually([&] {
+    for (const std::string& line : told("a"))
+      if (line == "node c has left") return true;
+    return false;
+  }));
   check_story(told("a"), {"node c gives its shards away", "node c has left"});
   for (const std::string node : {"a", "c"}) {  // once, however many tables of members name it
     const std::vector<std::string> all = told(node);

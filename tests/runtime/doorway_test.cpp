@@ -165,25 +165,30 @@ class StillNode {
   }
 };
 
-/// Keeps what is told of lost ownership.
-struct Losses final : LogTap {
+/// Keeps what is told of one event.
+struct Told final : LogTap {
+  explicit Told(std::string of) : event(std::move(of)) {}
   void take(const LogRecord& record) override {
-    if (record.event == "catga.shard.ownership.lost") lines.push_back(json_line(record));
+    if (record.event == event) lines.push_back(json_line(record));
   }
+  bool last_says(const std::string& part) const {
+    return !lines.empty() && lines.back().find(part) != std::string::npos;
+  }
+  const std::string event;
   std::vector<std::string> lines;
 };
 
 }  // namespace
 
 TEST_CASE("a node whose session lapses tells once that it lost its shards, however it notices") {
-  Losses losses;  // before the node, whose log it outlives
+  Told losses("catga.shard.ownership.lost");  // before the node, whose log it outlives
   StillNode node;
   node.listen(losses);
   node.standing.session_deadline_ms = 1;
   node.wait(500);
   REQUIRE(losses.lines.size() == 1);
   for (const char* part : {"\"cause\":\"session_expired\"", "\"shards\":1", "\"held\":0"})
-    CHECK_MESSAGE(losses.lines[0].find(part) != std::string::npos, losses.lines[0]);
+    CHECK_MESSAGE(losses.last_says(part), losses.lines[0]);
   node.tell_node(actors::SessionNews{false, node.self});  // of what has lapsed already
   CHECK(losses.lines.size() == 1);
 
@@ -194,7 +199,55 @@ TEST_CASE("a node whose session lapses tells once that it lost its shards, howev
   node.tell_node(actors::LinkNews{true, false});
   node.tell_node(actors::SessionNews{false, node.self});
   REQUIRE(losses.lines.size() == 2);
-  CHECK(losses.lines[1].find("\"cause\":\"redis_down\"") != std::string::npos);
+  CHECK(losses.last_says("\"cause\":\"redis_down\""));
+}
+
+TEST_CASE("why a node has left is told: it drained, or not all, or was evicted, or expired") {
+  Told left("catga.node.left");
+  StillNode node;
+  node.listen(left);
+  std::uint64_t version = 1;
+  const auto view = [&](std::optional<Member> peer) {
+    auto out = std::make_shared<MembershipView>();
+    out->version = ViewVersion{++version};
+    out->members.push_back(Member{node.self, MemberState::up, "n1", 1, "-", "-", 0});
+    if (peer) out->members.push_back(*peer);
+    node.tell_node(actors::ViewNews{out, node.self});
+    node.wait(1000);  // a view that only adds members waits for the next
+  };
+  Member peer{Incarnation{7, 7}, MemberState::up, "n2", 1, "-", "-", 0};
+
+  view(peer);
+  view({});
+  CHECK(left.last_says("\"cause\":\"evicted\""));
+
+  peer.incarnation = {8, 8};
+  view(peer);
+  node.tell_node(actors::EndedNews{peer.incarnation, true});
+  view({});
+  CHECK(left.last_says("\"cause\":\"expired\""));
+
+  peer = {Incarnation{9, 9}, MemberState::leaving, "n2", 1, "-", "-", 0};
+  view(peer);
+  view({});
+  CHECK(left.lines.size() == 2);  // its last word is awaited
+  node.host().metrics.drained(text_of(peer.incarnation), false);
+  node.wait(200);
+  CHECK(left.last_says("\"cause\":\"incomplete\""));
+
+  peer.incarnation = {10, 10};
+  view(peer);
+  node.host().metrics.drained(text_of(peer.incarnation), true);
+  view({});
+  CHECK(left.last_says("\"cause\":\"planned\""));
+  CHECK(left.last_says("\"severity\":\"INFO\""));
+
+  peer.incarnation = {11, 11};  // killed while it gave its shards away
+  view(peer);
+  node.tell_node(actors::EndedNews{peer.incarnation, false});
+  view({});
+  CHECK(left.last_says("\"cause\":\"evicted\""));
+  CHECK(left.lines.size() == 5);
 }
 
 TEST_CASE("a message passes to an entity in memory while its shard serves, and to no other") {

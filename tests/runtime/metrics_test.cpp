@@ -476,7 +476,7 @@ TEST_CASE("steps of a saga are timed by name and end; those of an each are one")
             "outcome=\"completed\"} 1\n"));
 }
 
-TEST_CASE("a node that left by itself is counted once, by its own last word") {
+TEST_CASE("a node that left by itself is counted and told once, by its own last word") {
   Departures departures;
   const auto are = [&](std::int64_t now, std::uint64_t planned, std::uint64_t incomplete,
                        std::uint64_t evicted) {
@@ -485,19 +485,29 @@ TEST_CASE("a node that left by itself is counted once, by its own last word") {
     CHECK(counts.incomplete == incomplete);
     CHECK(counts.evicted == evicted);
   };
-  departures.left("a", false, 0);
+  departures.left("a", Parting::evicted, 0);
   are(0, 0, 0, 1);
-  departures.left("b", true, 10);
+  departures.left("b", Parting::by_itself, 10);
   are(20, 0, 0, 1);  // its word is awaited
   departures.drained("b", false, 30);
   are(30, 0, 1, 1);
   departures.drained("c", true, 40);  // before the view
-  departures.left("c", true, 50);
+  departures.left("c", Parting::by_itself, 50);
   are(50, 1, 1, 1);
-  departures.left("d", true, 100);  // its word is lost
+  departures.left("d", Parting::by_itself, 100);  // its word is lost
   are(100 + Departures::patience_ms, 2, 1, 1);
   departures.drained("d", false, 101 + Departures::patience_ms);  // too late to be counted twice
   are(200 + 2 * Departures::patience_ms, 2, 1, 1);
+  const std::int64_t later = 300 + 2 * Departures::patience_ms;
+  departures.left("e", Parting::expired, later);
+  CHECK(departures.counts(later).expired == 1);
+  using News = std::vector<std::pair<std::string, std::string_view>>;
+  CHECK(departures.news(later) == News{{"a", "evicted"},
+                                       {"b", "incomplete"},
+                                       {"c", "planned"},
+                                       {"d", "planned"},
+                                       {"e", "expired"}});
+  CHECK(departures.news(later).empty());
 }
 
 TEST_CASE("the last word of a node is read from its event, and rubbish is none") {

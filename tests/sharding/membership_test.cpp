@@ -963,6 +963,38 @@ TEST_CASE("after an eviction the view is read, and what changed is told to all")
   CHECK(frame.view == ViewVersion{6});
   CHECK(frame.about == watcher.peer);
   CHECK(frame.row.empty());
+  CHECK(frame.number == static_cast<std::uint64_t>(Ending::evicted));
+  CHECK(find<ViewAdopted>(told)->endings.at(watcher.peer) == Ending::evicted);
+}
+
+TEST_CASE("who ends a member says why, and who hears it, or was too late to do it, knows as well") {
+  Lone reaper, hears, late;
+  for (Lone* lone : {&reaper, &hears, &late}) lone->join(Lone::view(5, {lone->self, lone->peer}));
+  const auto without_peer = Lone::view(6, {reaper.self});
+  reaper.act(ReapAnswer{reaper.peer, {true, ReapReply::reaped, {}}});
+  const auto told = reaper.act(ViewAnswer{{true, without_peer, {}}});
+  CHECK(find<ViewAdopted>(told)->endings.at(reaper.peer) == Ending::expired);
+  REQUIRE(find<Publish>(told) != nullptr);
+  Frame frame = find<Publish>(told)->frame;
+  frame.from = {3, 3};
+  const auto heard = hears.act(Heard{frame});
+  REQUIRE(find<ViewAdopted>(heard) != nullptr);
+  CHECK(find<ViewAdopted>(heard)->endings.at(hears.peer) == Ending::expired);
+  SUBCASE("too late") {
+    late.act(ReapAnswer{late.peer, {true, ReapReply::gone, {}}});
+    const auto seen = late.act(ViewAnswer{{true, without_peer, {}}});
+    CHECK(find<ViewAdopted>(seen)->endings.at(late.peer) == Ending::expired);
+  }
+  SUBCASE("too late for one that was about to leave") {
+    auto leaving = Lone::view(6, {late.self, late.peer});
+    leaving.members[1].state = MemberState::leaving;
+    late.act(SignOfLife{late.peer, leaving.version});
+    late.act(ViewAnswer{{true, leaving, {}}});
+    late.act(ReapAnswer{late.peer, {true, ReapReply::gone, {}}});
+    const auto seen = late.act(ViewAnswer{{true, Lone::view(7, {late.self}), {}}});
+    REQUIRE(find<ViewAdopted>(seen) != nullptr);
+    CHECK(find<ViewAdopted>(seen)->endings.empty());
+  }
 }
 
 TEST_CASE(
