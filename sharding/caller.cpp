@@ -81,7 +81,8 @@ CallerAction start(Caller& caller, const CallerTimes& times, std::int64_t now,
 
 CallerAction refused(Caller& caller, const Error& error, const CallerTimes& times, std::int64_t now,
                      std::int64_t random) {
-  caller.last = error;
+  // That the time is over the caller knows by itself: why it was over is what was heard before.
+  if (error.code != Code::timeout || !caller.last) caller.last = error;
   if (error.code == Code::overloaded || error.code == Code::unavailable)
     count_refusal(caller);
   else

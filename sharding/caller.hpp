@@ -32,7 +32,7 @@ struct Caller {
   std::int64_t next_at = 0;    ///< when to do something; the deadline at the latest
   std::int64_t try_wait = 0, again_wait = 0;
   bool quick = false;         ///< the next attempt follows a known trouble, not a silence
-  std::optional<Error> last;  ///< the newest answer that was not final
+  std::optional<Error> last;  ///< the newest answer that was not final; of `timeout` only the first
 };
 
 /// What to do now. `finish`: report `error` (the final answer itself, when there was one, is the caller's to pass on).

@@ -140,6 +140,24 @@ TEST_CASE(
   CHECK_FALSE(not_applied(finish(unsure).error.code));
 }
 
+TEST_CASE("an owner that saw the deadline pass does not hide why there was no answer before") {
+  const Error late{Code::timeout, "the deadline passed on the way"};
+  Caller caller = ask_until(2000);
+  (void)caller::start(caller, times, 1000, 0);
+  (void)caller::refused(caller, full, times, 1010, 0);
+  std::int64_t now = 1010;
+  (void)wait_for_send(caller, now);
+  (void)caller::refused(caller, late, times, 1999, 0);
+  const Error told = finish(caller).error;
+  CHECK(told.code == Code::timeout);
+  CHECK(told.text.find("(last heard: full)") != std::string::npos);
+
+  Caller silent = ask_until(2000);
+  (void)caller::start(silent, times, 1000, 0);
+  (void)caller::refused(silent, late, times, 1999, 0);
+  CHECK(finish(silent).error.text.find("(last heard: the deadline") != std::string::npos);
+}
+
 TEST_CASE("after `unavailable` the ask waits as if there had been no answer") {
   Caller caller = ask_until(100'000);
   (void)caller::start(caller, times, 1000, 0);
