@@ -28,6 +28,7 @@
 #include "catga/sharding/ids.hpp"
 #include "catga/sharding/token.hpp"
 
+#include <cassert>
 #include <cstdint>
 #include <list>
 #include <memory>
@@ -115,7 +116,10 @@ class Activation {
   ~Activation();
 
   /// Of replies that are in memory, 100 more for each.
-  std::size_t remembered_bytes() const { return remembered_bytes_; }
+  std::size_t remembered_bytes() const {
+    assert(remembered_bytes_ == records_bytes_ + 100 * records_.size());
+    return remembered_bytes_;
+  }
 
   // ---- what happens to it ----
   void arrived(Envelope&& envelope);

@@ -6,9 +6,10 @@
 // cores with three nodes under load, a node made about ten futex calls per message.
 //
 // Here a job from outside wakes a worker only if none is on its way already. A job made by a running worker, also by way
-// of the coordinator, wakes nobody: that worker comes back for it within microseconds. A worker that takes a job and leaves others behind wakes the
+// of the coordinator, wakes nobody: that worker comes back for it within microseconds; who knows that it will be longer says so
+// (Scheduler::share_jobs()). A worker that takes a job and leaves others behind wakes the
 // next one, so all workers run when there is work for all. Should a handler never return, what it enqueued before waits
-// for the node's clock at most (20 ms): the clock comes from outside and wakes another worker.
+// for the node's clock at most (100 ms): the clock comes from outside and wakes another worker.
 //
 // Entities are most of the jobs. They are run here and not handed to CAF, whose loop asks each job whether it is one of its
 // actors, and tells its logger (750 of the 6,000 instructions of a query). And entities are far apart in memory: while one
